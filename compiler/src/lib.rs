@@ -1,0 +1,1 @@
+//! The adntn compiler: pipeline, verification, report, library API and adntn-compile.

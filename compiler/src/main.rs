@@ -1,0 +1,2 @@
+//! The `adntn-compile` command.
+fn main() {}

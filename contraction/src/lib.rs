@@ -1,0 +1,1 @@
+//! Tensor-network graphs, their cost model and contraction-order search.

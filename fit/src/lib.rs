@@ -1,0 +1,1 @@
+//! Calibration, objectives and optimisers that fit generators to trained weights.

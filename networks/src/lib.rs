@@ -1,0 +1,1 @@
+//! Tree tensor network weight generators: layouts, forward, adjoint and start.

@@ -1,0 +1,1 @@
+//! The ONNX model file: protobuf types, byte-exact splicing, external data, atomic writing.
