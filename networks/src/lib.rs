@@ -1,1 +1,27 @@
 //! Tree tensor network weight generators: layouts, forward, adjoint and start.
+
+mod activation;
+mod error;
+mod factorise;
+mod forward;
+mod generator;
+mod layout;
+mod leg;
+mod permute;
+mod real;
+mod shape;
+mod spec;
+pub mod start;
+mod workspace;
+
+pub use activation::{Activation, LEAKY_SLOPE};
+pub use error::Error;
+pub use factorise::{Factors, factorise};
+pub use generator::Generator;
+pub use layout::{LayoutKind, LegLayout};
+pub use leg::{Leg, Side};
+pub use real::Real;
+pub use shape::Shape;
+pub use spec::{Bonds, GeneratorSpec, Topology};
+pub use start::InputWeighting;
+pub use workspace::Workspace;

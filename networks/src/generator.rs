@@ -1,0 +1,127 @@
+//! A generator: a specification with numbers in it.
+
+use rand::{Rng, RngExt};
+
+use crate::workspace::Workspace;
+use crate::{Error, GeneratorSpec, Real, Shape};
+
+/// A tensor network with σ between its levels whose contraction is a weight W.
+///
+/// All cores lie in one parameter vector: the top tensor, then the isometries level by level (coarse to fine) and leg by
+/// leg, each row-major, then the overall scale.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Generator<T = f32> {
+    spec: GeneratorSpec,
+    shape: Shape,
+    params: Vec<T>,
+}
+
+impl<T: Real> Generator<T> {
+    /// A generator with the given parameters.
+    ///
+    /// # Errors
+    /// When the specification is inconsistent, or the parameters are not finite or of the wrong number.
+    pub fn new(spec: GeneratorSpec, params: Vec<T>) -> Result<Self, Error> {
+        let shape = Shape::new(&spec)?;
+        if params.len() != shape.parameters() {
+            return Err(Error::ParameterCount { given: params.len(), needed: shape.parameters() });
+        }
+        if let Some(index) = params.iter().position(|x| !x.is_finite()) {
+            return Err(Error::NonFinite { what: "parameters", index });
+        }
+        Ok(Generator { spec, shape, params })
+    }
+
+    /// Random cores whose variance is preserved from level to level, scaled so that W has the variance 1 / `inputs`.
+    ///
+    /// # Errors
+    /// When the specification is inconsistent.
+    pub fn random(spec: GeneratorSpec, rng: &mut impl Rng) -> Result<Self, Error> {
+        let shape = Shape::new(&spec)?;
+        let mut params = vec![T::ZERO; shape.parameters()];
+        let mut fill = |core: &mut [T], variance: f64| {
+            let bound = (3.0 * variance).sqrt();
+            core.iter_mut().for_each(|x| *x = T::from_f64(rng.random_range(-bound..=bound)));
+        };
+        fill(&mut params[shape.top()], 0.25);
+        for level in 1..shape.levels.len() {
+            for (leg, &parent) in shape.levels[level - 1].iter().enumerate() {
+                fill(&mut params[shape.isometry(level, leg)], 1.0 / parent as f64);
+            }
+        }
+        if let Some(scale) = params.last_mut() {
+            *scale = T::ONE;
+        }
+        let mut generator = Generator { spec, shape, params };
+        let mut ws = Workspace::new();
+        let w = generator.forward(&mut ws);
+        let mean_square = w.iter().map(|x| x.to_f64() * x.to_f64()).sum::<f64>() / w.len() as f64;
+        let scale = (1.0 / (generator.spec.inputs as f64 * mean_square)).sqrt();
+        if scale.is_finite() {
+            generator.set_scale(T::from_f64(scale));
+        }
+        Ok(generator)
+    }
+
+    /// The specification.
+    pub fn spec(&self) -> &GeneratorSpec {
+        &self.spec
+    }
+
+    /// Dimensions of every level.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// Number of parameters; the overall scale counts as one.
+    pub fn parameter_count(&self) -> usize {
+        self.params.len()
+    }
+
+    /// All parameters: cores, then the overall scale.
+    pub fn params(&self) -> &[T] {
+        &self.params
+    }
+
+    /// All parameters, to be changed.
+    pub fn params_mut(&mut self) -> &mut [T] {
+        &mut self.params
+    }
+
+    /// The top tensor, shape `shape().levels[0]`, row-major.
+    pub fn top(&self) -> &[T] {
+        &self.params[self.shape.top()]
+    }
+
+    /// The isometry (parent, left·right), row-major, that expands leg `leg` of level `level` − 1; `level` is 1 or more.
+    pub fn isometry(&self, level: usize, leg: usize) -> &[T] {
+        &self.params[self.shape.isometry(level, leg)]
+    }
+
+    /// The overall scale: W = scale · T of the last level.
+    pub fn scale(&self) -> T {
+        self.params.last().copied().unwrap_or(T::ONE)
+    }
+
+    /// Sets the overall scale.
+    pub fn set_scale(&mut self, scale: T) {
+        if let Some(last) = self.params.last_mut() {
+            *last = scale;
+        }
+    }
+
+    /// The same generator with parameters of another precision.
+    pub fn cast<U: Real>(&self) -> Generator<U> {
+        let params = self.params.iter().map(|x| U::from_f64(x.to_f64())).collect();
+        Generator { spec: self.spec.clone(), shape: self.shape.clone(), params }
+    }
+
+    /// W as outputs × inputs, row-major, without padding. Allocates; for reports and emission, not for inner loops.
+    pub fn matrix(&self) -> Vec<T> {
+        let mut ws = Workspace::new();
+        let leaf = self.forward(&mut ws);
+        let mut out = Vec::new();
+        self.spec.layout.scatter(leaf, self.spec.outputs, self.spec.inputs, &mut out);
+        out
+    }
+}

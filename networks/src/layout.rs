@@ -1,0 +1,218 @@
+//! Leg layouts: in which order the legs of W hang on the leaves of the tree.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::factorise::factorise;
+use crate::permute::Blocks;
+use crate::{Error, Leg, Side};
+
+/// The two standard orders of the legs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LayoutKind {
+    /// o₁ i₁ o₂ i₂ …: pairs of an output and an input leg share a parent.
+    Interleaved,
+    /// o₁ o₂ … i₁ i₂ …: the top tensor joins outputs and inputs.
+    Separated,
+}
+
+impl LayoutKind {
+    /// Every kind.
+    pub const ALL: &'static [LayoutKind] = &[LayoutKind::Interleaved, LayoutKind::Separated];
+
+    /// Name as written in options and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            LayoutKind::Interleaved => "interleaved",
+            LayoutKind::Separated => "separated",
+        }
+    }
+}
+
+impl fmt::Display for LayoutKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for LayoutKind {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        LayoutKind::ALL.iter().copied().find(|k| k.name() == text).ok_or_else(|| Error::UnknownName {
+            what: "layout",
+            given: text.to_owned(),
+            known: "interleaved, separated",
+        })
+    }
+}
+
+/// The legs of a weight in leaf order.
+///
+/// *Leaf order* is the row-major order of the tensor whose axes are the legs in this order; it is the order in which a
+/// generator produces W.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Vec<Leg>", into = "Vec<Leg>")]
+pub struct LegLayout {
+    legs: Vec<Leg>,
+    outputs: usize,
+    inputs: usize,
+}
+
+impl LegLayout {
+    /// o₁ i₁ o₂ i₂ …; with unequal numbers of legs the rarer side is spread evenly.
+    ///
+    /// # Errors
+    /// As [`LegLayout::custom`].
+    pub fn interleaved(o: &[usize], i: &[usize]) -> Result<Self, Error> {
+        let (mut a, mut b) = (side(Side::Output, o).peekable(), side(Side::Input, i).peekable());
+        let mut legs = Vec::with_capacity(o.len() + i.len());
+        while let Some(side) = match (a.peek(), b.peek()) {
+            // The leg whose side is less far along comes first: compares places as fractions of their side's count.
+            (Some(x), Some(y)) if x.place * i.len() <= y.place * o.len() => a.next(),
+            (_, Some(_)) => b.next(),
+            (Some(_), None) => a.next(),
+            (None, None) => None,
+        } {
+            legs.push(side);
+        }
+        Self::custom(legs)
+    }
+
+    /// o₁ o₂ … i₁ i₂ ….
+    ///
+    /// # Errors
+    /// As [`LegLayout::custom`].
+    pub fn separated(o: &[usize], i: &[usize]) -> Result<Self, Error> {
+        Self::custom(side(Side::Output, o).chain(side(Side::Input, i)).collect())
+    }
+
+    /// Any order of legs.
+    ///
+    /// # Errors
+    /// When a leg has dimension 0, when the places of a side are not 0, 1, 2, … once each, when the number of legs is no
+    /// power of two of at least four, or when the product of all dimensions overflows.
+    pub fn custom(legs: Vec<Leg>) -> Result<Self, Error> {
+        if let Some(leg) = legs.iter().position(|leg| leg.dim == 0) {
+            return Err(Error::EmptyLeg { leg });
+        }
+        for side in [Side::Output, Side::Input] {
+            let count = legs.iter().filter(|leg| leg.side == side).count();
+            let missing = (0..count).find(|&p| !legs.iter().any(|leg| leg.side == side && leg.place == p));
+            if let Some(place) = missing {
+                return Err(Error::Places { side: side.name(), count, place });
+            }
+        }
+        if legs.len() < 4 || !legs.len().is_power_of_two() {
+            return Err(Error::LegCount { legs: legs.len() });
+        }
+        let product = |side| {
+            let mut dims = legs.iter().filter(|leg| leg.side == side).map(|leg| leg.dim);
+            dims.try_fold(1usize, usize::checked_mul).ok_or(Error::TooLarge)
+        };
+        let (outputs, inputs) = (product(Side::Output)?, product(Side::Input)?);
+        outputs.checked_mul(inputs).filter(|&n| n <= isize::MAX as usize / 8).ok_or(Error::TooLarge)?;
+        Ok(LegLayout { legs, outputs, inputs })
+    }
+
+    /// A layout of `legs` legs (half of them outputs) for an outputs × inputs matrix, with the factors of [`factorise`].
+    ///
+    /// The larger factors of one side meet the smaller ones of the other where they are neighbours, so that the tree's
+    /// bonds are of like dimension.
+    ///
+    /// # Errors
+    /// As [`LegLayout::custom`], and when a dimension is 0.
+    pub fn for_matrix(kind: LayoutKind, outputs: usize, inputs: usize, legs: usize) -> Result<Self, Error> {
+        if outputs == 0 || inputs == 0 {
+            return Err(Error::EmptyWeight { outputs, inputs });
+        }
+        if legs < 4 || !legs.is_power_of_two() {
+            return Err(Error::LegCount { legs });
+        }
+        let o = factorise(outputs, legs / 2).dims;
+        let mut i = factorise(inputs, legs / 2).dims;
+        i.reverse();
+        match kind {
+            LayoutKind::Interleaved => Self::interleaved(&o, &i),
+            LayoutKind::Separated => Self::separated(&o, &i),
+        }
+    }
+
+    /// The legs in leaf order.
+    pub fn legs(&self) -> &[Leg] {
+        &self.legs
+    }
+
+    /// Their dimensions.
+    pub fn dims(&self) -> Vec<usize> {
+        self.legs.iter().map(|leg| leg.dim).collect()
+    }
+
+    /// Rows of the padded W: the product of the output legs.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Columns of the padded W: the product of the input legs.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Legs of one side in place order.
+    pub fn side(&self, side: Side) -> Vec<Leg> {
+        let mut legs: Vec<Leg> = self.legs.iter().copied().filter(|leg| leg.side == side).collect();
+        legs.sort_unstable_by_key(|leg| leg.place);
+        legs
+    }
+
+    /// Brings `w` (outputs × inputs, row-major) into leaf order, padded with zeros; `out` is resized.
+    ///
+    /// # Panics
+    /// When `w` is shorter than outputs · inputs, or the matrix is larger than the layout covers.
+    pub fn gather<T: Copy + Default + Send + Sync>(&self, w: &[T], outputs: usize, inputs: usize, out: &mut Vec<T>) {
+        assert!(
+            outputs <= self.outputs && inputs <= self.inputs && w.len() >= outputs * inputs,
+            "matrix and layout differ"
+        );
+        Blocks::new(self).gather(w, outputs, inputs, out);
+    }
+
+    /// Brings `leaf` (leaf order, padded) back to outputs × inputs, row-major, without the padding; `out` is resized.
+    ///
+    /// # Panics
+    /// When `leaf` has not outputs() · inputs() elements, or the matrix is larger than the layout covers.
+    pub fn scatter<T: Copy + Default + Send + Sync>(
+        &self,
+        leaf: &[T],
+        outputs: usize,
+        inputs: usize,
+        out: &mut Vec<T>,
+    ) {
+        assert!(
+            outputs <= self.outputs && inputs <= self.inputs && leaf.len() == self.outputs * self.inputs,
+            "tensor and layout differ"
+        );
+        Blocks::new(self).scatter(leaf, outputs, inputs, out);
+    }
+}
+
+impl TryFrom<Vec<Leg>> for LegLayout {
+    type Error = Error;
+
+    fn try_from(legs: Vec<Leg>) -> Result<Self, Error> {
+        Self::custom(legs)
+    }
+}
+
+impl From<LegLayout> for Vec<Leg> {
+    fn from(layout: LegLayout) -> Self {
+        layout.legs
+    }
+}
+
+fn side(side: Side, dims: &[usize]) -> impl Iterator<Item = Leg> {
+    dims.iter().enumerate().map(move |(place, &dim)| Leg { side, dim, place })
+}
