@@ -50,8 +50,8 @@ fn replay(tree: &ContractionTree, tensors: &Legs, model: &CostModel) -> f64 {
     let mut seconds = 0.0;
     for step in &tree.steps {
         let mut take = |operand| match operand {
-            Operand::Tensor(n) => given[n].take().unwrap(),
-            Operand::Step(n) => made[n].take().unwrap(),
+            Operand::Tensor(n) => given[n].take().expect("each tensor is used once"),
+            Operand::Step(n) => made[n].take().expect("each result is used once"),
         };
         let (result, cost) = contract(&take(step.left), &take(step.right));
         assert!((step.elements - size(&result)).abs() <= 1e-9 * step.elements);
