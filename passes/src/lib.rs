@@ -1,1 +1,21 @@
-//! Graph rewrites: finding dense weights and replacing them by generators, each as a patch.
+//! Graph rewrites. A pass looks at a model and returns a [`adntn_onnx::Patch`]; it never edits anything.
+//!
+//! [`find_candidates`] lists the dense weights, [`replace_by_generator`] writes a fitted generator in the place of one,
+//! [`replace_by_dense`] plain numbers, and [`describe`] shows a graph as text.
+
+mod candidate;
+mod describe;
+mod emit;
+mod error;
+mod find;
+mod lowering;
+mod name;
+mod replace;
+mod skip;
+
+pub use candidate::{Candidate, DenseUse, LayerKind, Root, Stored, WeightSource};
+pub use describe::describe;
+pub use error::Error;
+pub use find::{FindOptions, Survey, find_candidates, find_candidates_with};
+pub use replace::{replace_by_dense, replace_by_generator};
+pub use skip::{SkipReason, Skipped};

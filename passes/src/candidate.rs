@@ -1,0 +1,199 @@
+//! A dense weight that a rewrite may replace.
+
+use std::fmt;
+
+use adntn_onnx::{Model, Patch, Use, pb};
+use serde::Serialize;
+
+use crate::Error;
+
+/// A constant float32 matrix read by dense layers only. All indices refer to the surveyed model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidate {
+    /// Position in [`crate::Survey::candidates`].
+    pub id: usize,
+    /// Readable name, unique in the model: the prefix of everything a rewrite adds.
+    pub layer: String,
+    /// The value the first layer reads the weight from.
+    pub weight: String,
+    /// Where the values are, and what goes away with them.
+    pub source: WeightSource,
+    /// Every reader of the weight, in graph order; all agree on the orientation.
+    pub uses: Vec<DenseUse>,
+    /// Dims as stored.
+    pub dims: Vec<i64>,
+    /// O, the rows of the weight matrix.
+    pub outputs: usize,
+    /// I, its columns; for a Conv in_channels·Πkernel.
+    pub inputs: usize,
+    /// Whether the stored rows are outputs or inputs.
+    pub stored: Stored,
+    /// The kind of the first layer that reads it.
+    pub kind: LayerKind,
+    /// Bytes of the stored values.
+    pub bytes: u64,
+}
+
+/// Where the values of a weight are, and the nodes between it and its readers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WeightSource {
+    /// The constant itself.
+    pub root: Root,
+    /// Identity nodes between the constant and its readers.
+    pub identities: Vec<usize>,
+    /// Whether `graph.input` lists the weight too (IR version 3 or older).
+    pub listed_input: bool,
+}
+
+/// The two spellings of a constant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Root {
+    /// An initializer of this name.
+    Initializer(String),
+    /// The node with this index, a Constant with a tensor.
+    ConstantNode(usize),
+}
+
+/// One layer that reads a weight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DenseUse {
+    /// Node index.
+    pub node: usize,
+    /// Which of the node's inputs reads the weight.
+    pub input: usize,
+    /// The layer's kind.
+    pub kind: LayerKind,
+    /// How this layer reads the stored dims.
+    pub stored: Stored,
+}
+
+/// Memory order of a stored weight matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stored {
+    /// Rows are outputs: Conv, Gemm with transB = 1, the left operand of a MatMul.
+    OutputInput,
+    /// Rows are inputs: Gemm with transB = 0, the right operand of a MatMul.
+    InputOutput,
+}
+
+/// The layers whose weight is one dense matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LayerKind {
+    /// Convolution with one group.
+    Conv,
+    /// General matrix product.
+    Gemm,
+    /// Plain matrix product.
+    MatMul,
+}
+
+impl fmt::Display for LayerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Conv => "Conv",
+            Self::Gemm => "Gemm",
+            Self::MatMul => "MatMul",
+        })
+    }
+}
+
+impl Candidate {
+    /// The weight as an O×I row-major matrix.
+    ///
+    /// # Errors
+    /// When the candidate is of another model or its data cannot be read.
+    pub fn weight_matrix(&self, model: &Model) -> Result<Vec<f32>, Error> {
+        let values = model.floats(self.tensor(model)?)?;
+        if values.len() != self.outputs * self.inputs {
+            return Err(self.length_error(values.len()));
+        }
+        Ok(match self.stored {
+            Stored::OutputInput => values.into_owned(),
+            Stored::InputOutput => transposed(&values, self.inputs, self.outputs),
+        })
+    }
+
+    /// Number of weights, O·I.
+    #[must_use]
+    pub fn elements(&self) -> usize {
+        self.outputs * self.inputs
+    }
+
+    pub(crate) fn tensor<'m>(&self, model: &'m Model) -> Result<&'m pb::TensorProto, Error> {
+        match &self.source.root {
+            Root::Initializer(name) => model
+                .index()
+                .initializer(name)
+                .and_then(|at| model.graph().initializer.get(at))
+                .ok_or_else(|| self.foreign(format!("it has no initializer `{name}`"))),
+            Root::ConstantNode(node) => model
+                .graph()
+                .node
+                .get(*node)
+                .and_then(crate::find::constant_tensor)
+                .ok_or_else(|| self.foreign(format!("its node {node} is no Constant"))),
+        }
+    }
+
+    /// The patch that points every reader at `value` and removes what held the weight.
+    pub(crate) fn rewired_to(&self, model: &Model, value: &str) -> Result<Patch, Error> {
+        self.tensor(model)?;
+        let nodes = &model.graph().node;
+        let mut patch = Patch::default();
+        for u in &self.uses {
+            if nodes.get(u.node).is_none_or(|n| n.input.len() <= u.input) {
+                return Err(self.foreign(format!("its node {} has no input {}", u.node, u.input)));
+            }
+            patch.rewire.push((Use { node: u.node, input: u.input }, value.to_owned()));
+        }
+        let mut gone: Vec<usize> = self.source.identities.clone();
+        match &self.source.root {
+            Root::Initializer(name) => {
+                patch.remove_initializers.insert(name.clone());
+                patch.remove_value_info.insert(name.clone());
+                if self.source.listed_input {
+                    patch.remove_inputs.insert(name.clone());
+                }
+            }
+            Root::ConstantNode(node) => gone.push(*node),
+        }
+        for node in gone {
+            let outputs = nodes.get(node).map(|n| n.output.as_slice()).unwrap_or_default();
+            patch.remove_value_info.extend(outputs.iter().cloned());
+            patch.remove_nodes.insert(node);
+        }
+        Ok(patch)
+    }
+
+    /// Index of the first node that reads the weight.
+    pub(crate) fn first_use(&self) -> usize {
+        self.uses.iter().map(|u| u.node).min().unwrap_or(0)
+    }
+
+    pub(crate) fn length_error(&self, found: usize) -> Error {
+        Error::WeightLength { layer: self.layer.clone(), found, outputs: self.outputs, inputs: self.inputs }
+    }
+
+    fn foreign(&self, detail: String) -> Error {
+        Error::ForeignCandidate { layer: self.layer.clone(), detail }
+    }
+}
+
+/// The transpose of a rows×columns row-major matrix.
+pub(crate) fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    // Blocks keep both sides of the copy in cache.
+    const BLOCK: usize = 32;
+    let mut out = vec![0.0; values.len()];
+    for r0 in (0..rows).step_by(BLOCK) {
+        for c0 in (0..columns).step_by(BLOCK) {
+            for r in r0..(r0 + BLOCK).min(rows) {
+                for c in c0..(c0 + BLOCK).min(columns) {
+                    out[c * rows + r] = values[r * columns + c];
+                }
+            }
+        }
+    }
+    out
+}

@@ -1,0 +1,242 @@
+//! Writes a lowered generator as ONNX nodes and initializers.
+//!
+//! Everything is named `{layer}/ttn/{part}/{op}` and tagged with the pass and the layer. The ops are valid from opset 7 on
+//! and follow the model's own opset. Models of IR version 3 and older would need every initializer listed as a graph input;
+//! they get Constant nodes instead.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use adntn_onnx::{Model, Patch, pb};
+use bytes::Bytes;
+use pb::attribute_proto::AttributeType;
+use pb::tensor_proto::DataType;
+
+use crate::lowering::{Op, Program, Step, Value};
+
+/// Metadata key that names the pass which made a node.
+pub(crate) const PASS_KEY: &str = "adntn.pass";
+/// Metadata key that names the layer a node belongs to.
+pub(crate) const LAYER_KEY: &str = "adntn.layer";
+
+/// First opset in which Slice takes its bounds as inputs.
+const SLICE_INPUTS_OPSET: i64 = 10;
+/// First IR version in which initializers need not be graph inputs.
+const FREE_INITIALIZERS_IR: i64 = 4;
+
+/// Appends things under one layer's prefix to a patch.
+pub(crate) struct Emitter<'a> {
+    patch: &'a mut Patch,
+    layer: &'a str,
+    pass: &'static str,
+    prefix: String,
+    before: usize,
+    opset: i64,
+    constants_as_nodes: bool,
+    names: BTreeSet<String>,
+    /// Names of the int64 vectors written so far, by kind and content.
+    vectors: BTreeMap<(&'static str, Vec<i64>), String>,
+}
+
+impl<'a> Emitter<'a> {
+    /// Nodes go before node `before` of the unedited graph.
+    pub(crate) fn new(
+        model: &Model,
+        patch: &'a mut Patch,
+        pass: &'static str,
+        layer: &'a str,
+        part: &str,
+        before: usize,
+    ) -> Self {
+        Self {
+            patch,
+            layer,
+            pass,
+            prefix: format!("{layer}/{part}/"),
+            before,
+            opset: model.opset(),
+            constants_as_nodes: model.proto().ir_version() < FREE_INITIALIZERS_IR,
+            names: BTreeSet::new(),
+            vectors: BTreeMap::new(),
+        }
+    }
+
+    /// Writes the whole program; returns the name of its result, which is `{prefix}weight`.
+    pub(crate) fn program(&mut self, program: &Program) -> String {
+        let result = self.unique("weight");
+        let mut constants: Vec<Option<String>> = vec![None; program.constants.len()];
+        let mut steps: Vec<String> = Vec::with_capacity(program.steps.len());
+        for (at, step) in program.steps.iter().enumerate() {
+            // Cores are written where they are first read, so that the file reads in the order of the program.
+            let mut inputs = Vec::with_capacity(step.inputs.len() + 1);
+            for &value in &step.inputs {
+                inputs.push(match value {
+                    Value::Step(from) => steps[from].clone(),
+                    Value::Constant(from) => match &constants[from] {
+                        Some(name) => name.clone(),
+                        None => {
+                            let core = &program.constants[from];
+                            let name = self.floats(&core.label, &core.shape, &core.data);
+                            constants[from] = Some(name.clone());
+                            name
+                        }
+                    },
+                });
+            }
+            let output = (program.result == Value::Step(at)).then_some(result.as_str());
+            let shape = program.shape(program.steps[at].inputs[0]).to_vec();
+            steps.push(self.step(step, inputs, &shape, output));
+        }
+        if let Value::Constant(at) = program.result {
+            let core = &program.constants[at];
+            let tensor = float_tensor(&result, &core.shape, &core.data);
+            self.constant(tensor);
+        }
+        result
+    }
+
+    /// Writes a float32 constant; returns its name.
+    pub(crate) fn floats(&mut self, label: &str, shape: &[usize], data: &[f32]) -> String {
+        let name = self.unique(label);
+        let tensor = float_tensor(&name, shape, data);
+        self.constant(tensor);
+        name
+    }
+
+    fn step(&mut self, step: &Step, mut inputs: Vec<String>, from: &[usize], output: Option<&str>) -> String {
+        let mut attributes = Vec::new();
+        let op = match &step.op {
+            Op::Reshape => {
+                let dims: Vec<i64> = step.shape.iter().map(|&d| d as i64).collect();
+                inputs.push(self.vector("shape", dims));
+                "Reshape"
+            }
+            Op::MatMul => "MatMul",
+            Op::Transpose(order) => {
+                attributes.push(ints_attribute("perm", order.iter().map(|&a| a as i64).collect()));
+                "Transpose"
+            }
+            Op::Slice => {
+                let axes: Vec<usize> = (0..from.len()).filter(|&a| step.shape[a] != from[a]).collect();
+                let starts = vec![0; axes.len()];
+                let ends = axes.iter().map(|&a| step.shape[a] as i64).collect();
+                let axes = axes.iter().map(|&a| a as i64).collect();
+                if self.opset < SLICE_INPUTS_OPSET {
+                    attributes.push(ints_attribute("axes", axes));
+                    attributes.push(ints_attribute("ends", ends));
+                    attributes.push(ints_attribute("starts", starts));
+                } else {
+                    for bounds in [starts, ends, axes] {
+                        inputs.push(self.vector("index", bounds));
+                    }
+                }
+                "Slice"
+            }
+            Op::Scale(factor) => {
+                inputs.push(self.floats("scale/factor", &[], &[*factor]));
+                "Mul"
+            }
+            Op::Activation { op, alpha } => {
+                attributes.extend(alpha.map(|alpha| pb::AttributeProto {
+                    name: Some("alpha".to_owned()),
+                    r#type: Some(AttributeType::Float as i32),
+                    f: Some(alpha),
+                    ..Default::default()
+                }));
+                op
+            }
+        };
+        let name = self.unique(&format!("{}/{op}", step.label));
+        let output = output.map_or_else(|| name.clone(), str::to_owned);
+        self.node(pb::NodeProto {
+            name: Some(name),
+            op_type: Some(op.to_owned()),
+            input: inputs,
+            output: vec![output.clone()],
+            attribute: attributes,
+            ..Default::default()
+        });
+        output
+    }
+
+    /// An int64 vector under `{kind}/{dims joined by x}`; equal ones of one kind are written once.
+    fn vector(&mut self, kind: &'static str, values: Vec<i64>) -> String {
+        if let Some(name) = self.vectors.get(&(kind, values.clone())) {
+            return name.clone();
+        }
+        let text: Vec<String> = values.iter().map(i64::to_string).collect();
+        let name =
+            self.unique(&format!("{kind}/{}", if text.is_empty() { "scalar".to_owned() } else { text.join("x") }));
+        let raw: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.constant(pb::TensorProto {
+            name: Some(name.clone()),
+            data_type: Some(DataType::Int64 as i32),
+            dims: vec![values.len() as i64],
+            raw_data: Some(Bytes::from(raw)),
+            ..Default::default()
+        });
+        self.vectors.insert((kind, values), name.clone());
+        name
+    }
+
+    fn constant(&mut self, tensor: pb::TensorProto) {
+        if !self.constants_as_nodes {
+            self.patch.add_initializers.push(tensor);
+            return;
+        }
+        let name = tensor.name().to_owned();
+        self.node(pb::NodeProto {
+            name: Some(name.clone()),
+            op_type: Some("Constant".to_owned()),
+            output: vec![name],
+            attribute: vec![pb::AttributeProto {
+                name: Some("value".to_owned()),
+                r#type: Some(AttributeType::Tensor as i32),
+                t: Some(pb::TensorProto { name: None, ..tensor }),
+                ..Default::default()
+            }],
+            ..Default::default()
+        });
+    }
+
+    fn node(&mut self, mut node: pb::NodeProto) {
+        let entry = |key: &str, value: &str| pb::StringStringEntryProto {
+            key: Some(key.to_owned()),
+            value: Some(value.to_owned()),
+        };
+        node.metadata_props = vec![entry(PASS_KEY, self.pass), entry(LAYER_KEY, self.layer)];
+        self.patch.insert_nodes.push((self.before, node));
+    }
+
+    fn unique(&mut self, label: &str) -> String {
+        let base = format!("{}{label}", self.prefix);
+        let mut name = base.clone();
+        let mut count = 1;
+        while !self.names.insert(name.clone()) {
+            count += 1;
+            name = format!("{base}_{count}");
+        }
+        name
+    }
+}
+
+/// A float32 tensor with raw data.
+pub(crate) fn float_tensor(name: &str, shape: &[usize], data: &[f32]) -> pb::TensorProto {
+    let mut raw = Vec::with_capacity(4 * data.len());
+    data.iter().for_each(|x| raw.extend_from_slice(&x.to_le_bytes()));
+    pb::TensorProto {
+        name: Some(name.to_owned()),
+        data_type: Some(DataType::Float as i32),
+        dims: shape.iter().map(|&d| d as i64).collect(),
+        raw_data: Some(Bytes::from(raw)),
+        ..Default::default()
+    }
+}
+
+fn ints_attribute(name: &str, values: Vec<i64>) -> pb::AttributeProto {
+    pb::AttributeProto {
+        name: Some(name.to_owned()),
+        r#type: Some(AttributeType::Ints as i32),
+        ints: values,
+        ..Default::default()
+    }
+}

@@ -1,0 +1,422 @@
+//! The survey: every dense weight of the main graph that a rewrite may replace, and why the others are left alone.
+//!
+//! A weight is a *constant root* (an initializer or a Constant node with a tensor) together with every value an Identity
+//! copies it to. It becomes one candidate when everything that reads those values is a dense layer (Conv with one group,
+//! Gemm, MatMul) and all of them read it in the same orientation: then a rewrite can point them all at the new weight and
+//! remove the root. Otherwise each weighted node gets a [`SkipReason`]. Nodes in control-flow bodies and local functions are
+//! listed, never rewritten.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use adntn_onnx::{Model, pb};
+
+use crate::candidate::{Candidate, DenseUse, LayerKind, Root, Stored, WeightSource};
+use crate::name::{Namer, bodies};
+use crate::skip::{SkipReason, Skipped};
+
+/// What the survey found.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Survey {
+    /// The replaceable weights, in graph order.
+    pub candidates: Vec<Candidate>,
+    /// The weighted nodes left alone, in graph order; those of bodies and functions last.
+    pub skipped: Vec<Skipped>,
+}
+
+/// Settings of [`find_candidates_with`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FindOptions {
+    /// Weights with fewer elements are left alone.
+    pub min_elements: usize,
+}
+
+impl Default for FindOptions {
+    fn default() -> Self {
+        Self { min_elements: 1024 }
+    }
+}
+
+/// Surveys the main graph with default settings.
+#[must_use]
+pub fn find_candidates(model: &Model) -> Survey {
+    find_candidates_with(model, &FindOptions::default())
+}
+
+/// Surveys the main graph.
+#[must_use]
+pub fn find_candidates_with(model: &Model, options: &FindOptions) -> Survey {
+    Finder { model, options }.run()
+}
+
+/// The tensor of a Constant node spelled with `value`.
+pub(crate) fn constant_tensor(node: &pb::NodeProto) -> Option<&pb::TensorProto> {
+    if !is_standard(node, "Constant") {
+        return None;
+    }
+    node.attribute.iter().find(|a| a.name() == "value").and_then(|a| a.t.as_ref())
+}
+
+const OLDEST_OPSET: i64 = 7;
+
+/// Ops that hold a trained matrix but have no rewrite.
+const OTHER_WEIGHTED_OPS: [&str; 24] = [
+    "ConvTranspose",
+    "DeformConv",
+    "ConvInteger",
+    "MatMulInteger",
+    "QLinearConv",
+    "QLinearMatMul",
+    "LSTM",
+    "GRU",
+    "RNN",
+    "Einsum",
+    "Attention",
+    "FusedConv",
+    "FusedGemm",
+    "FusedMatMul",
+    "FusedMatMulActivation",
+    "MatMulNBits",
+    "MatMulBnb4",
+    "MatMulFpQ4",
+    "MatMulIntegerToFloat",
+    "DynamicQuantizeMatMul",
+    "QGemm",
+    "QAttention",
+    "GemmFloat8",
+    "NhwcConv",
+];
+
+struct Finder<'m> {
+    model: &'m Model,
+    options: &'m FindOptions,
+}
+
+/// Where a value comes from.
+enum Origin {
+    Root(Root),
+    Sparse,
+    Spelling(String),
+    Computed(String),
+}
+
+impl<'m> Finder<'m> {
+    fn run(&self) -> Survey {
+        let mut skipped: BTreeMap<usize, Skipped> = BTreeMap::new();
+        // Readers of each root in graph order; a root's place is that of its first reader.
+        let mut roots: Vec<(Root, Vec<DenseUse>)> = Vec::new();
+        for (index, node) in self.model.graph().node.iter().enumerate() {
+            if let Some(kind) = layer_kind(node) {
+                match self.dense_use(index, node, kind) {
+                    Ok((root, found)) => match roots.iter_mut().find(|(r, _)| *r == root) {
+                        Some((_, uses)) => uses.push(found),
+                        None => roots.push((root, vec![found])),
+                    },
+                    Err((weight, reason)) => {
+                        skipped.insert(index, self.skip(index, &weight, reason));
+                    }
+                }
+            } else if OTHER_WEIGHTED_OPS.contains(&node.op_type())
+                && let Some(weight) = self.largest_constant(node)
+            {
+                skipped.insert(index, self.skip(index, &weight, SkipReason::UnsupportedOp));
+            }
+        }
+        let mut candidates = Vec::new();
+        let mut namer = Namer::new(self.model);
+        for (root, uses) in roots {
+            match self.candidate(root, &uses) {
+                Ok(mut candidate) => {
+                    let node = &self.model.graph().node[uses[0].node];
+                    candidate.id = candidates.len();
+                    candidate.layer = namer.layer(&self.root_name(&candidate.source.root), node, uses[0].node);
+                    candidates.push(candidate);
+                }
+                Err(reason) => {
+                    for u in uses {
+                        let weight = self.input(u.node, u.input).to_owned();
+                        skipped.insert(u.node, self.skip(u.node, &weight, reason.clone()));
+                    }
+                }
+            }
+        }
+        let mut skipped: Vec<Skipped> = skipped.into_values().collect();
+        for node in &self.model.graph().node {
+            let reason = SkipReason::InsideBody { owner: op_and_name(node) };
+            bodies(node).for_each(|body| skip_all(&body.node, &reason, &mut skipped));
+        }
+        for function in &self.model.proto().functions {
+            let reason = SkipReason::InsideFunction { function: function.name().to_owned() };
+            skip_all(&function.node, &reason, &mut skipped);
+        }
+        Survey { candidates, skipped }
+    }
+
+    /// The constant operand of a Conv, Gemm or MatMul, or the value that should have been one and why it is not.
+    fn dense_use(
+        &self,
+        index: usize,
+        node: &pb::NodeProto,
+        kind: LayerKind,
+    ) -> Result<(Root, DenseUse), (String, SkipReason)> {
+        let flag = |name| int_attribute(node, name).unwrap_or(0) != 0;
+        // Operand slots a weight may sit in, and how its dims then read: the first is the usual one.
+        let slots: Vec<(usize, Stored)> = match kind {
+            LayerKind::Conv => vec![(1, Stored::OutputInput)],
+            LayerKind::MatMul => vec![(1, Stored::InputOutput), (0, Stored::OutputInput)],
+            LayerKind::Gemm => vec![
+                (1, if flag("transB") { Stored::OutputInput } else { Stored::InputOutput }),
+                (0, if flag("transA") { Stored::InputOutput } else { Stored::OutputInput }),
+            ],
+        };
+        let origins: Vec<(usize, Stored, Origin)> =
+            slots.into_iter().map(|(input, stored)| (input, stored, self.origin(self.input(index, input)))).collect();
+        let name = |input| self.input(index, input).to_owned();
+        let usual = name(origins[0].0);
+        if origins.len() > 1 && origins.iter().all(|(.., o)| !matches!(o, Origin::Computed(_))) {
+            return Err((usual, SkipReason::AllConstant));
+        }
+        let Some((input, stored, origin)) = origins.iter().find(|(.., o)| !matches!(o, Origin::Computed(_))) else {
+            let sources: Vec<String> = origins
+                .iter()
+                .map(|(.., o)| match o {
+                    Origin::Computed(source) => source.clone(),
+                    _ => String::new(),
+                })
+                .collect();
+            return Err((usual, SkipReason::NotConstant { source: sources.join(" and ") }));
+        };
+        let root = match origin {
+            Origin::Root(root) => root.clone(),
+            Origin::Sparse => return Err((name(*input), SkipReason::Sparse)),
+            Origin::Spelling(attribute) => {
+                return Err((name(*input), SkipReason::ConstantSpelling { attribute: attribute.clone() }));
+            }
+            Origin::Computed(source) => return Err((usual, SkipReason::NotConstant { source: source.clone() })),
+        };
+        if let Some(groups) = int_attribute(node, "group").filter(|g| kind == LayerKind::Conv && *g != 1) {
+            return Err((name(*input), SkipReason::Grouped { groups }));
+        }
+        Ok((root, DenseUse { node: index, input: *input, kind, stored: *stored }))
+    }
+
+    /// Follows Identity nodes back to what makes a value.
+    fn origin(&self, value: &str) -> Origin {
+        let (graph, index) = (self.model.graph(), self.model.index());
+        let mut value = value;
+        // The bound only matters for cyclic graphs.
+        for _ in 0..=graph.node.len() {
+            if index.initializer(value).is_some() {
+                return Origin::Root(Root::Initializer(value.to_owned()));
+            }
+            if graph.sparse_initializer.iter().any(|s| s.values.as_ref().is_some_and(|v| v.name() == value)) {
+                return Origin::Sparse;
+            }
+            let Some((at, node)) = index.producer(value).and_then(|at| Some((at, graph.node.get(at)?))) else {
+                return Origin::Computed(match (value.is_empty(), index.is_graph_input(value)) {
+                    (true, _) => "a missing input".to_owned(),
+                    (_, true) => format!("graph input `{value}`"),
+                    _ => format!("undefined value `{value}`"),
+                });
+            };
+            if is_standard(node, "Constant") {
+                return match constant_tensor(node) {
+                    Some(_) => Origin::Root(Root::ConstantNode(at)),
+                    None => Origin::Spelling(node.attribute.first().map_or("nothing", |a| a.name()).to_owned()),
+                };
+            }
+            if !is_standard(node, "Identity") {
+                return Origin::Computed(op_and_name(node));
+            }
+            value = node.input.first().map_or("", String::as_str);
+        }
+        Origin::Computed(format!("a cycle through `{value}`"))
+    }
+
+    /// Checks everything about a root and its readers; `id` and `layer` are left for the caller.
+    fn candidate(&self, root: Root, uses: &[DenseUse]) -> Result<Candidate, SkipReason> {
+        let (graph, index) = (self.model.graph(), self.model.index());
+        let tensor = match &root {
+            Root::Initializer(name) => index.initializer(name).and_then(|at| graph.initializer.get(at)),
+            Root::ConstantNode(node) => graph.node.get(*node).and_then(constant_tensor),
+        }
+        .ok_or_else(|| SkipReason::Unreadable { message: "its tensor is missing".to_owned() })?;
+        let first = uses[0];
+        if self.model.opset() < OLDEST_OPSET {
+            return Err(SkipReason::OpsetTooOld { opset: self.model.opset() });
+        }
+        if tensor.data_type() != pb::tensor_proto::DataType::Float as i32 {
+            return Err(SkipReason::UnsupportedType { dtype: type_name(tensor.data_type()) });
+        }
+        let (outputs, inputs) = matrix_dims(&tensor.dims, first.kind, first.stored)?;
+        let elements = outputs * inputs;
+        if elements < self.options.min_elements {
+            return Err(SkipReason::TooSmall { elements, minimum: self.options.min_elements });
+        }
+        let name = self.root_name(&root);
+        let listed_input = matches!(root, Root::Initializer(_)) && index.is_graph_input(&name);
+        if listed_input && self.model.proto().ir_version() >= 4 {
+            return Err(SkipReason::OverridableInput);
+        }
+        let identities = self.readers(&name, uses)?;
+        if uses.iter().any(|u| u.stored != first.stored) {
+            let users = uses.iter().map(|u| op_and_name(&graph.node[u.node])).collect();
+            return Err(SkipReason::Orientations { users });
+        }
+        let unreadable = |e: adntn_onnx::Error| SkipReason::Unreadable { message: e.to_string() };
+        let values = self.model.floats(tensor).map_err(unreadable)?;
+        if !values.iter().all(|v| v.is_finite()) {
+            return Err(SkipReason::NotFinite);
+        }
+        Ok(Candidate {
+            id: 0,
+            layer: String::new(),
+            weight: self.input(first.node, first.input).to_owned(),
+            source: WeightSource { root, identities, listed_input },
+            uses: uses.to_vec(),
+            dims: tensor.dims.clone(),
+            outputs,
+            inputs,
+            stored: first.stored,
+            kind: first.kind,
+            bytes: self.model.tensor_bytes(tensor).map_err(unreadable)?,
+        })
+    }
+
+    /// The Identity nodes between a root and its readers, when the dense `uses` are all there is.
+    fn readers(&self, root: &str, uses: &[DenseUse]) -> Result<Vec<usize>, SkipReason> {
+        let (graph, index) = (self.model.graph(), self.model.index());
+        let (mut identities, mut others) = (BTreeSet::new(), BTreeSet::new());
+        let mut values = vec![root.to_owned()];
+        while let Some(value) = values.pop() {
+            if index.is_graph_output(&value) {
+                return Err(SkipReason::GraphOutput);
+            }
+            if index.is_captured(&value) {
+                return Err(SkipReason::Captured);
+            }
+            for u in index.uses(&value) {
+                let node = &graph.node[u.node];
+                if is_standard(node, "Identity") {
+                    if identities.insert(u.node) {
+                        values.extend(node.output.iter().cloned());
+                    }
+                } else if !uses.iter().any(|d| (d.node, d.input) == (u.node, u.input)) {
+                    others.insert(u.node);
+                }
+            }
+        }
+        if others.is_empty() {
+            return Ok(identities.into_iter().collect());
+        }
+        Err(SkipReason::OtherUses { users: others.into_iter().map(|n| op_and_name(&graph.node[n])).collect() })
+    }
+
+    /// The largest constant a node reads, if it has one that could be a matrix.
+    fn largest_constant(&self, node: &pb::NodeProto) -> Option<String> {
+        let size = |name: &&String| match self.origin(name) {
+            Origin::Root(root) => self.dims(&root).filter(|d| d.len() > 1).map(|d| d.iter().product::<i64>()),
+            Origin::Sparse => Some(1),
+            _ => None,
+        };
+        node.input.iter().filter(|i| size(i).is_some()).max_by_key(size).cloned()
+    }
+
+    fn skip(&self, index: usize, weight: &str, reason: SkipReason) -> Skipped {
+        let node = &self.model.graph().node[index];
+        let shape = match self.origin(weight) {
+            Origin::Root(root) => self.dims(&root).map(<[i64]>::to_vec).unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        let name = if node.name().is_empty() { format!("{}_{index}", node.op_type()) } else { node.name().to_owned() };
+        Skipped { node: name, op: node.op_type().to_owned(), weight: weight.to_owned(), shape, reason }
+    }
+
+    fn dims(&self, root: &Root) -> Option<&'m [i64]> {
+        let graph = self.model.graph();
+        match root {
+            Root::Initializer(name) => self.model.index().initializer(name).and_then(|at| graph.initializer.get(at)),
+            Root::ConstantNode(node) => graph.node.get(*node).and_then(constant_tensor),
+        }
+        .map(|t| t.dims.as_slice())
+    }
+
+    fn root_name(&self, root: &Root) -> String {
+        match root {
+            Root::Initializer(name) => name.clone(),
+            Root::ConstantNode(node) => self.model.graph().node[*node].output.first().cloned().unwrap_or_default(),
+        }
+    }
+
+    fn input(&self, node: usize, input: usize) -> &'m str {
+        self.model.graph().node[node].input.get(input).map_or("", String::as_str)
+    }
+}
+
+/// O and I of a stored weight.
+fn matrix_dims(dims: &[i64], kind: LayerKind, stored: Stored) -> Result<(usize, usize), SkipReason> {
+    let rank = dims.len();
+    if (kind == LayerKind::Conv && rank < 3) || (kind != LayerKind::Conv && rank != 2) {
+        return Err(SkipReason::Rank { rank });
+    }
+    let unreadable = || SkipReason::Unreadable { message: format!("its dims {dims:?} make no matrix") };
+    let sizes: Vec<usize> =
+        dims.iter().map(|&d| usize::try_from(d)).collect::<Result<_, _>>().map_err(|_| unreadable())?;
+    let rest = sizes[1..].iter().try_fold(1_usize, |a, &d| a.checked_mul(d)).ok_or_else(unreadable)?;
+    sizes[0].checked_mul(rest).ok_or_else(unreadable)?;
+    Ok(match stored {
+        Stored::OutputInput => (sizes[0], rest),
+        Stored::InputOutput => (rest, sizes[0]),
+    })
+}
+
+fn layer_kind(node: &pb::NodeProto) -> Option<LayerKind> {
+    if !is_standard(node, node.op_type()) {
+        return None;
+    }
+    match node.op_type() {
+        "Conv" => Some(LayerKind::Conv),
+        "Gemm" => Some(LayerKind::Gemm),
+        "MatMul" => Some(LayerKind::MatMul),
+        _ => None,
+    }
+}
+
+fn is_standard(node: &pb::NodeProto, op: &str) -> bool {
+    node.op_type() == op && matches!(node.domain(), "" | "ai.onnx")
+}
+
+fn int_attribute(node: &pb::NodeProto, name: &str) -> Option<i64> {
+    node.attribute.iter().find(|a| a.name() == name).and_then(|a| a.i)
+}
+
+/// ``Gemm `fc` ``, for reasons.
+fn op_and_name(node: &pb::NodeProto) -> String {
+    let name = if node.name().is_empty() { node.output.first().map_or("", String::as_str) } else { node.name() };
+    format!("{} `{name}`", node.op_type())
+}
+
+/// Lists the weighted nodes of a body, and of the bodies in it.
+fn skip_all(nodes: &[pb::NodeProto], reason: &SkipReason, skipped: &mut Vec<Skipped>) {
+    for node in nodes {
+        if layer_kind(node).is_some() || OTHER_WEIGHTED_OPS.contains(&node.op_type()) {
+            skipped.push(Skipped {
+                node: if node.name().is_empty() {
+                    node.output.first().cloned().unwrap_or_default()
+                } else {
+                    node.name().to_owned()
+                },
+                op: node.op_type().to_owned(),
+                weight: node.input.get(1).cloned().unwrap_or_default(),
+                shape: Vec::new(),
+                reason: reason.clone(),
+            });
+        }
+        bodies(node).for_each(|body| skip_all(&body.node, reason, skipped));
+    }
+}
+
+/// The ONNX name of a tensor element type.
+pub(crate) fn type_name(data_type: i32) -> String {
+    pb::tensor_proto::DataType::try_from(data_type)
+        .map_or_else(|_| format!("unknown type {data_type}"), |t| t.as_str_name().to_ascii_lowercase())
+}

@@ -1,0 +1,144 @@
+//! Readable, unique names for layers.
+//!
+//! A layer is called after its weight where that name was given by a person: `c.2.weight` makes `c.2`. Names that exporters
+//! number (`onnx::MatMul_215`, `/c/Constant_output_0`, `val_12`) say nothing, so there the node's name serves: `/c/c.2/Gemm`
+//! makes `c.2`. A node without a name leaves op and position: `Gemm_12`. Whatever comes out is made unique with `_2`, `_3`, …
+
+use std::collections::BTreeSet;
+
+use adntn_onnx::{Model, pb};
+
+/// Hands out layer names that no other layer and no value or node of the model uses as a prefix.
+pub(crate) struct Namer {
+    taken: BTreeSet<String>,
+    given: BTreeSet<String>,
+}
+
+impl Namer {
+    pub(crate) fn new(model: &Model) -> Self {
+        let mut taken = BTreeSet::new();
+        collect(model.graph(), &mut taken);
+        Self { taken, given: BTreeSet::new() }
+    }
+
+    pub(crate) fn layer(&mut self, weight: &str, node: &pb::NodeProto, index: usize) -> String {
+        let base = from_weight(weight)
+            .or_else(|| from_node(node.name(), node.op_type()))
+            .unwrap_or_else(|| format!("{}_{index}", node.op_type()));
+        let base = clean(&base);
+        let mut name = base.clone();
+        let mut count = 1;
+        while self.given.contains(&name) || self.is_prefix(&name) {
+            count += 1;
+            name = format!("{base}_{count}");
+        }
+        self.given.insert(name.clone());
+        name
+    }
+
+    /// Whether something of the model lives under `{layer}/ttn/` already.
+    fn is_prefix(&self, layer: &str) -> bool {
+        let prefix = format!("{layer}/ttn/");
+        self.taken.range(prefix.clone()..).next().is_some_and(|name| name.starts_with(&prefix))
+    }
+}
+
+/// Names of values and nodes, bodies included: a body sees the names of the graph around it.
+fn collect(graph: &pb::GraphProto, names: &mut BTreeSet<String>) {
+    names.extend(graph.input.iter().map(|v| v.name().to_owned()));
+    names.extend(graph.initializer.iter().map(|t| t.name().to_owned()));
+    names.extend(graph.sparse_initializer.iter().filter_map(|t| t.values.as_ref()).map(|t| t.name().to_owned()));
+    for node in &graph.node {
+        names.insert(node.name().to_owned());
+        names.extend(node.output.iter().cloned());
+        for body in bodies(node) {
+            collect(body, names);
+        }
+    }
+}
+
+/// The graphs a node holds as attributes.
+pub(crate) fn bodies(node: &pb::NodeProto) -> impl Iterator<Item = &pb::GraphProto> {
+    node.attribute.iter().flat_map(|a| a.g.iter().chain(&a.graphs))
+}
+
+fn from_weight(weight: &str) -> Option<String> {
+    const SUFFIXES: [&str; 8] = [".weight", "/weight", ".kernel", "/kernel", ".w_0", "_weight", "_kernel", ".W"];
+    let weight = weight.trim_start_matches('/');
+    let stripped = SUFFIXES.iter().find_map(|s| weight.strip_suffix(s)).filter(|s| !s.is_empty());
+    if let Some(stripped) = stripped {
+        return Some(stripped.to_owned());
+    }
+    let numbered = weight.contains("::") || weight.contains("_output_") || weight.contains("__");
+    (!numbered && !is_counter(weight)).then(|| weight.to_owned())
+}
+
+/// `215`, `val_12`, `v12`, `Constant_3`, `const_7`: a short word and a number.
+fn is_counter(name: &str) -> bool {
+    let word = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    if word.len() == name.len() {
+        return !name.chars().any(|c| c.is_ascii_alphabetic());
+    }
+    let word = word.trim_end_matches(['_', '.']).to_ascii_lowercase();
+    !word.chars().any(|c| c.is_ascii_alphabetic())
+        || ["val", "v", "const", "constant", "initializer", "identity", "tensor", "t", "x", "p"]
+            .contains(&word.as_str())
+}
+
+fn from_node(name: &str, op: &str) -> Option<String> {
+    let mut parts: Vec<&str> = name.split('/').filter(|p| !p.is_empty()).collect();
+    if let Some(last) = parts.last()
+        && last.strip_prefix(op).is_some_and(|rest| rest.chars().all(|c| c == '_' || c.is_ascii_digit()))
+        && parts.len() > 1
+    {
+        parts.pop();
+    }
+    // Exporters repeat the scope: `c/c.2` is the module `c.2`.
+    let mut kept: Vec<&str> = Vec::new();
+    for part in parts {
+        if kept.last().is_some_and(|k| part.strip_prefix(k).is_some_and(|rest| rest.starts_with('.'))) {
+            kept.pop();
+        }
+        kept.push(part);
+    }
+    (!kept.is_empty()).then(|| kept.join("/"))
+}
+
+fn clean(name: &str) -> String {
+    let name: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || "._-/".contains(c) { c } else { '_' }).collect();
+    name.trim_matches('/').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_given_weight_name_names_the_layer() {
+        assert_eq!(from_weight("c.2.weight").as_deref(), Some("c.2"));
+        assert_eq!(from_weight("7.weight").as_deref(), Some("7"));
+        assert_eq!(from_weight("conv2d_12.w_0").as_deref(), Some("conv2d_12"));
+        assert_eq!(from_weight("encoder.proj").as_deref(), Some("encoder.proj"));
+    }
+
+    #[test]
+    fn a_numbered_weight_name_does_not() {
+        for name in ["onnx::MatMul_215", "/c/Constant_output_0", "val_12", "215", "const_fold_opt__99", "Constant_3"] {
+            assert_eq!(from_weight(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_node_name_loses_its_op_and_its_repeated_scope() {
+        assert_eq!(from_node("/c/c.2/Gemm", "Gemm").as_deref(), Some("c.2"));
+        assert_eq!(from_node("/enc/layer/MatMul_1", "MatMul").as_deref(), Some("enc/layer"));
+        assert_eq!(from_node("Conv_0", "Conv").as_deref(), Some("Conv_0"));
+        assert_eq!(from_node("", "Gemm"), None);
+    }
+
+    #[test]
+    fn names_hold_only_plain_characters() {
+        assert_eq!(clean("/a b:c/"), "a_b_c");
+    }
+}
