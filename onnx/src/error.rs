@@ -44,7 +44,9 @@ pub enum Error {
         reason: String,
     },
     /// The messages lie deeper in each other than the decoder goes (100).
-    #[error("graphs or types are nested too deeply in {field}, at byte {offset}: at most 100 messages may enclose each other")]
+    #[error(
+        "graphs or types are nested too deeply in {field}, at byte {offset}: at most 100 messages may enclose each other"
+    )]
     TooDeep {
         /// Offset in the file of the field, in bytes.
         offset: u64,
@@ -139,7 +141,9 @@ pub enum Error {
         problem: &'static str,
     },
     /// Protobuf files end at 2 GB.
-    #[error("the model takes {bytes} bytes, more than the {limit} that one protobuf file may have: write it with external data")]
+    #[error(
+        "the model takes {bytes} bytes, more than the {limit} that one protobuf file may have: write it with external data"
+    )]
     TooLarge {
         /// Size of the model file, in bytes.
         bytes: u64,

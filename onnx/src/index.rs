@@ -134,3 +134,11 @@ fn take_names(body: &pb::GraphProto, names: &mut HashSet<String>) {
     names.extend(values.chain(tensors).chain(ends).filter(|name| !name.is_empty()).map(str::to_owned));
     body.node.iter().flat_map(bodies).for_each(|inner| take_names(inner, names));
 }
+
+/// What to call a node in a message.
+pub(crate) fn node_label(node: &pb::NodeProto, number: usize) -> String {
+    match node.name() {
+        "" => format!("node {number} ({})", node.op_type()),
+        name => format!("node `{name}`"),
+    }
+}

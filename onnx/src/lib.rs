@@ -41,11 +41,24 @@
 //! # }
 //! ```
 
+mod diagnose;
 mod edited;
 mod error;
+mod external;
 mod index;
+mod mapped;
 mod model;
+mod names;
 mod patch;
+mod payload;
+mod plan;
+mod rope;
+mod schema;
+mod splice;
+mod tensor;
+mod tensors;
+mod wire;
+mod write;
 
 pub use edited::{Edited, ExternalData, Written};
 pub use error::{Error, ExternalProblem, TensorProblem};

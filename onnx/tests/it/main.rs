@@ -1,0 +1,12 @@
+//! What users of the crate rely on.
+
+mod build;
+mod damage;
+mod external;
+mod files;
+mod names;
+mod open;
+mod patch;
+mod roundtrip;
+mod unknown;
+mod write;
