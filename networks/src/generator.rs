@@ -2,6 +2,7 @@
 
 use rand::{Rng, RngExt};
 
+use crate::plan::Plan;
 use crate::workspace::Workspace;
 use crate::{Error, GeneratorSpec, Real, Shape};
 
@@ -13,6 +14,7 @@ use crate::{Error, GeneratorSpec, Real, Shape};
 pub struct Generator<T = f32> {
     spec: GeneratorSpec,
     shape: Shape,
+    plan: Plan,
     params: Vec<T>,
 }
 
@@ -29,7 +31,8 @@ impl<T: Real> Generator<T> {
         if let Some(index) = params.iter().position(|x| !x.is_finite()) {
             return Err(Error::NonFinite { what: "parameters", index });
         }
-        Ok(Generator { spec, shape, params })
+        let plan = Plan::new(&spec, &shape);
+        Ok(Generator { spec, shape, plan, params })
     }
 
     /// Random cores whose variance is preserved from level to level, scaled so that W has the variance 1 / `inputs`.
@@ -52,7 +55,7 @@ impl<T: Real> Generator<T> {
         if let Some(scale) = params.last_mut() {
             *scale = T::ONE;
         }
-        let mut generator = Generator { spec, shape, params };
+        let mut generator = Generator::new(spec, params)?;
         let mut ws = Workspace::new();
         let w = generator.forward(&mut ws);
         let mean_square = w.iter().map(|x| x.to_f64() * x.to_f64()).sum::<f64>() / w.len() as f64;
@@ -71,6 +74,10 @@ impl<T: Real> Generator<T> {
     /// Dimensions of every level.
     pub fn shape(&self) -> &Shape {
         &self.shape
+    }
+
+    pub(crate) fn plan(&self) -> &Plan {
+        &self.plan
     }
 
     /// Number of parameters; the overall scale counts as one.
@@ -113,7 +120,7 @@ impl<T: Real> Generator<T> {
     /// The same generator with parameters of another precision.
     pub fn cast<U: Real>(&self) -> Generator<U> {
         let params = self.params.iter().map(|x| U::from_f64(x.to_f64())).collect();
-        Generator { spec: self.spec.clone(), shape: self.shape.clone(), params }
+        Generator { spec: self.spec.clone(), shape: self.shape.clone(), plan: self.plan.clone(), params }
     }
 
     /// W as outputs × inputs, row-major, without padding. Allocates; for reports and emission, not for inner loops.

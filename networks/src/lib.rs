@@ -1,13 +1,17 @@
 //! Tree tensor network weight generators: layouts, forward, adjoint and start.
 
 mod activation;
+mod adjoint;
+mod elementwise;
 mod error;
 mod factorise;
 mod forward;
 mod generator;
 mod layout;
 mod leg;
+mod matmul;
 mod permute;
+mod plan;
 mod real;
 mod shape;
 mod spec;
