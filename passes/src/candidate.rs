@@ -1,5 +1,6 @@
 //! A dense weight that a rewrite may replace.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use adntn_onnx::{Model, Patch, Use, pb};
@@ -142,6 +143,7 @@ impl Candidate {
         self.tensor(model)?;
         let nodes = &model.graph().node;
         let mut patch = Patch::default();
+        let mut gone_values: BTreeSet<&str> = BTreeSet::new();
         for u in &self.uses {
             if nodes.get(u.node).is_none_or(|n| n.input.len() <= u.input) {
                 return Err(self.foreign(format!("its node {} has no input {}", u.node, u.input)));
@@ -152,7 +154,7 @@ impl Candidate {
         match &self.source.root {
             Root::Initializer(name) => {
                 patch.remove_initializers.insert(name.clone());
-                patch.remove_value_info.insert(name.clone());
+                gone_values.insert(name);
                 if self.source.listed_input {
                     patch.remove_inputs.insert(name.clone());
                 }
@@ -161,9 +163,11 @@ impl Candidate {
         }
         for node in gone {
             let outputs = nodes.get(node).map(|n| n.output.as_slice()).unwrap_or_default();
-            patch.remove_value_info.extend(outputs.iter().cloned());
+            gone_values.extend(outputs.iter().map(String::as_str));
             patch.remove_nodes.insert(node);
         }
+        let described = model.graph().value_info.iter().map(|v| v.name());
+        patch.remove_value_info = described.filter(|name| gone_values.contains(name)).map(str::to_owned).collect();
         Ok(patch)
     }
 

@@ -10,7 +10,7 @@ use pb::type_proto;
 
 use crate::find::type_name;
 
-/// Integer vectors up to this length are shown with their values: they are shapes.
+/// Vectors up to this length are shown with their values: they are shapes and settings.
 const SHOWN_VECTOR: usize = 16;
 
 /// The main graph, one line for each input, output, initializer and node. Weights show only their type, shape and size.
@@ -93,7 +93,9 @@ fn attribute(a: &pb::AttributeProto) -> String {
         Ok(AttributeType::Float) => format!("{:?}", a.f()),
         Ok(AttributeType::Int) => a.i().to_string(),
         Ok(AttributeType::String) => format!("{:?}", String::from_utf8_lossy(a.s())),
+        Ok(AttributeType::Floats) if a.floats.len() > SHOWN_VECTOR => format!("{} floats", a.floats.len()),
         Ok(AttributeType::Floats) => format!("{:?}", a.floats),
+        Ok(AttributeType::Ints) if a.ints.len() > SHOWN_VECTOR => format!("{} ints", a.ints.len()),
         Ok(AttributeType::Ints) => format!("{:?}", a.ints),
         Ok(AttributeType::Tensor) => a.t.as_ref().map_or_else(String::new, tensor),
         Ok(other) => format!("<{}>", other.as_str_name().to_ascii_lowercase()),

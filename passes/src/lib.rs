@@ -3,6 +3,7 @@
 //! [`find_candidates`] lists the dense weights, [`replace_by_generator`] writes a fitted generator in the place of one,
 //! [`replace_by_dense`] plain numbers, and [`describe`] shows a graph as text.
 
+mod bias;
 mod candidate;
 mod describe;
 mod emit;
@@ -13,6 +14,7 @@ mod name;
 mod replace;
 mod skip;
 
+pub use bias::{has_own_bias, shift_bias};
 pub use candidate::{Candidate, DenseUse, LayerKind, Root, Stored, WeightSource};
 pub use describe::describe;
 pub use error::Error;

@@ -1,7 +1,7 @@
 //! One function a model; what each is for stands in the `.toml` beside its file.
 
 use adntn_onnx::pb;
-use pb::tensor_proto::DataType::{Bool, Float, Float16, Int8, Int32};
+use pb::tensor_proto::DataType::{Bool, Float, Float16, Int8, Int32, Int64};
 
 use super::build::{
     bias, body, float, float_tensor, floats, int, ints, model, node, raw_tensor, smooth, tensor, value, versions,
@@ -43,9 +43,10 @@ pub fn all() -> Vec<(&'static str, pb::ModelProto)> {
         ("ir3-listed-inputs", versions(overridable(3), 3, 7)),
         ("weight-in-if", weight_in_if()),
         ("weight-is-output", weight_is_output()),
+        ("weight-is-sparse", weight_is_sparse()),
         ("weight-types", weight_types()),
         ("left-alone", left_alone()),
-        ("opset6", versions(conv(&[16, 8, 3, 3], &[8, 9, 9], 1), 3, 6)),
+        ("opset6", versions(conv(&[16, 8, 3, 3], &[8, 9, 9], 1), 4, 6)),
     ]
 }
 
@@ -305,9 +306,7 @@ fn weight_types() -> pb::ModelProto {
 fn left_alone() -> pb::ModelProto {
     let mut infinite = smooth(32, 32, 23);
     infinite[100] = f32::INFINITY;
-    let entries = float_tensor("sparse.weight", &[3], vec![1.0, 2.0, 3.0]);
-    let places: Vec<u8> = [0_i64, 40, 999].iter().flat_map(|k| k.to_le_bytes()).collect();
-    let mut model = model(
+    model(
         vec![value("x", Float, &[32, 32]), value("image", Float, &[1, 8, 6, 6])],
         vec![
             value("y", Float, &[1, 32, 32]),
@@ -326,19 +325,28 @@ fn left_alone() -> pb::ModelProto {
             node("MatMul", "small", &["x", "small.weight"], &["h1"], vec![]),
             node("MatMul", "small_too", &["h1", "back.weight"], &["h2"], vec![]),
             node("MatMul", "infinite", &["h2", "infinite.weight"], &["h3"], vec![]),
-            node("MatMul", "sparse", &["h3", "sparse.weight"], &["h4"], vec![]),
-            node("MatMul", "good", &["h4", "good.weight"], &["h5"], vec![]),
+            node("MatMul", "good", &["h3", "good.weight"], &["h5"], vec![]),
             node("Relu", "act", &["h5"], &["h6"], vec![]),
             node("MatMul", "attention", &["h5", "h6"], &["h7"], vec![]),
             node("MatMul", "batched", &["h7", "batched.weight"], &["y"], vec![]),
             node("ConvTranspose", "deconv", &["image", "deconv.weight"], &["upsampled"], vec![]),
             node("MatMul", "folded", &["infinite.weight", "infinite.weight"], &["product"], vec![]),
         ],
+    )
+}
+
+fn weight_is_sparse() -> pb::ModelProto {
+    let mut model = model(
+        vec![value("x", Float, &[N, 32])],
+        vec![value("y", Float, &[N, 32])],
+        vec![],
+        vec![node("MatMul", "fc", &["x", "sparse.weight"], &["y"], vec![])],
     );
+    let places: Vec<u8> = [0_i64, 40, 999].iter().flat_map(|k| k.to_le_bytes()).collect();
     if let Some(graph) = model.graph.as_mut() {
         graph.sparse_initializer.push(pb::SparseTensorProto {
-            values: Some(entries),
-            indices: Some(raw_tensor("sparse.indices", &[3], pb::tensor_proto::DataType::Int64, places)),
+            values: Some(float_tensor("sparse.weight", &[3], vec![1.0, 2.0, 3.0])),
+            indices: Some(raw_tensor("sparse.indices", &[3], Int64, places)),
             dims: vec![32, 32],
         });
     }

@@ -1,0 +1,143 @@
+//! Runs the rewrites on every tiny model as its parameter file asks and compares the graphs with the snapshots.
+
+mod common;
+
+use std::fmt::Write;
+use std::path::Path;
+
+use adntn_networks::{Bonds, Generator, GeneratorSpec, LayoutKind, LegLayout, start};
+use adntn_onnx::{Model, Patch};
+use adntn_passes::{Candidate, describe, find_candidates, replace_by_dense, replace_by_generator};
+use serde::Deserialize;
+
+/// The parameter file beside a tiny model.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Parameters {
+    /// What the model shows.
+    about: String,
+    /// Layers to replace; all candidates when absent.
+    layers: Option<Vec<String>>,
+    /// Plain numbers instead of a generator.
+    #[serde(default)]
+    dense: bool,
+    #[serde(default = "default_layout")]
+    layout: String,
+    #[serde(default = "default_legs")]
+    legs: usize,
+    #[serde(default = "default_bond")]
+    bond: usize,
+    #[serde(default = "default_activation")]
+    activation: String,
+    #[serde(default = "default_last_linear")]
+    last_linear: bool,
+}
+
+fn default_layout() -> String {
+    "interleaved".to_owned()
+}
+fn default_legs() -> usize {
+    8
+}
+fn default_bond() -> usize {
+    6
+}
+fn default_activation() -> String {
+    "tanh".to_owned()
+}
+fn default_last_linear() -> bool {
+    true
+}
+
+impl Parameters {
+    fn generator(&self, model: &Model, candidate: &Candidate) -> Generator {
+        let kind: LayoutKind = self.layout.parse().unwrap();
+        let layout = LegLayout::for_matrix(kind, candidate.outputs, candidate.inputs, self.legs).unwrap();
+        let mut spec = GeneratorSpec::ttn(
+            candidate.outputs,
+            candidate.inputs,
+            layout,
+            Bonds::Uniform(self.bond),
+            self.activation.parse().unwrap(),
+        );
+        spec.last_linear = self.last_linear;
+        start::hierarchical_svd(&candidate.weight_matrix(model).unwrap(), &spec, None).unwrap()
+    }
+}
+
+#[test]
+fn every_rewrite_is_as_its_snapshot_says() {
+    let mut files: Vec<_> = std::fs::read_dir(common::tiny())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "toml"))
+        .collect();
+    files.sort();
+    assert!(!files.is_empty());
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../snapshots"));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| {
+        for file in files {
+            let name = file.file_stem().unwrap().to_string_lossy().into_owned();
+            insta::assert_snapshot!(name, rewritten(&file));
+        }
+    });
+}
+
+/// Rewrites one model, checks the new weights by evaluating them, and tells what happened.
+fn rewritten(file: &Path) -> String {
+    let parameters: Parameters = toml::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    let model = Model::open(&file.with_extension("onnx")).unwrap();
+    let survey = find_candidates(&model);
+    let mut text = format!("{}\n\n", parameters.about);
+    let mut patch = Patch::default();
+    let mut replaced = Vec::new();
+    for c in &survey.candidates {
+        let chosen = parameters.layers.as_ref().is_none_or(|layers| layers.contains(&c.layer));
+        let _ = writeln!(
+            text,
+            "candidate {}: {} {:?}, {}×{} stored {:?}, {} bytes, read by {} nodes{}",
+            c.layer,
+            c.kind,
+            c.dims,
+            c.outputs,
+            c.inputs,
+            c.stored,
+            c.bytes,
+            c.uses.len(),
+            if chosen { "" } else { ", not asked for" }
+        );
+        if !chosen {
+            continue;
+        }
+        if parameters.dense {
+            let w: Vec<f32> = c.weight_matrix(&model).unwrap().iter().map(|x| 2.0 * x).collect();
+            patch.merge(replace_by_dense(&model, c, &w).unwrap());
+            replaced.push((c, None, w));
+        } else {
+            let generator = parameters.generator(&model, c);
+            patch.merge(replace_by_generator(&model, c, &generator).unwrap());
+            let w = generator.matrix();
+            replaced.push((c, Some(generator), w));
+        }
+    }
+    for s in &survey.skipped {
+        let _ = writeln!(text, "left alone: {} `{}`, weight `{}` {:?}: {}", s.op, s.node, s.weight, s.shape, s.reason);
+    }
+    let _ = write!(text, "\n{}", describe(&model));
+    if replaced.is_empty() {
+        return text;
+    }
+    let edited = model.apply(&patch).unwrap().model().unwrap();
+    for (candidate, generator, w) in &replaced {
+        let _ = write!(text, "\n→ {}", candidate.layer);
+        if let Some(g) = generator {
+            let _ = write!(text, ": legs {:?}, {} parameters", g.shape().levels, g.parameter_count());
+        }
+        common::assert_weight(&edited, &model, candidate, w);
+    }
+    let _ = write!(text, "\n\n{}", describe(&edited));
+    text
+}
