@@ -7,6 +7,5 @@ mod files;
 mod names;
 mod open;
 mod patch;
-mod roundtrip;
 mod unknown;
 mod write;
