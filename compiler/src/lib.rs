@@ -1,1 +1,42 @@
-//! The adntn compiler: pipeline, verification, report, library API and adntn-compile.
+//! The adntn compiler: replaces the dense weights of a trained ONNX model by tensor-network generators that were fitted
+//! to them, and writes a smaller model with the same inputs and outputs that runs on standard runtimes.
+//!
+//! ```no_run
+//! use adntn_compiler::{Options, compile};
+//!
+//! let mut options = Options::new("model.onnx", "small.onnx");
+//! options.calibration = Some("samples.npz".into());
+//! let report = compile(&options)?;
+//! println!("{:.1}x smaller", report.file_ratio().unwrap_or(1.0));
+//! # Ok::<(), adntn_compiler::Error>(())
+//! ```
+
+mod calibrate;
+mod data;
+mod describe;
+mod error;
+mod layer;
+mod menu;
+mod observer;
+mod options;
+mod pipeline;
+pub mod report;
+mod select;
+mod trial;
+mod verify;
+
+pub use adntn_fit::layerwise::Effort;
+pub use adntn_networks::{Activation, LayoutKind};
+pub use error::Error;
+pub use observer::{Event, Observer, Silent};
+pub use options::Options;
+pub use pipeline::compile_with;
+pub use report::Report;
+
+/// Compiles a model as `options` say.
+///
+/// # Errors
+/// See [`Error`]; nothing is written then.
+pub fn compile(options: &Options) -> Result<Report, Error> {
+    compile_with(options, &mut Silent)
+}

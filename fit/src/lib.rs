@@ -1,1 +1,19 @@
 //! Calibration, objectives and optimisers that fit generators to trained weights.
+//!
+//! [`runner`] runs models in tract, [`data`] reads samples, [`unfold`] and [`gram`] turn activations into the
+//! statistics that weigh the error of a layer, [`layerwise`] fits a generator to a weight under them, [`quality`]
+//! compares the outputs of two models. Nothing here prints, edits a graph or chooses which layers to replace.
+
+mod adam;
+pub mod data;
+mod error;
+pub mod gram;
+pub mod layerwise;
+mod matrix;
+pub mod quality;
+mod random;
+pub mod runner;
+pub mod unfold;
+
+pub use adam::Schedule;
+pub use error::Error;

@@ -11,6 +11,7 @@ mod error;
 mod find;
 mod lowering;
 mod name;
+mod origin;
 mod replace;
 mod skip;
 

@@ -1,0 +1,132 @@
+//! Statistics of the activations that enter each dense layer.
+
+use std::collections::BTreeMap;
+
+use adntn_fit::data::Dataset;
+use adntn_fit::gram::{Gram, GramBuilder};
+use adntn_fit::runner::{Loaded, Output};
+use adntn_fit::unfold::{Padding, Patches, Unfold};
+use adntn_onnx::{Model, Patch, pb};
+use adntn_passes::{Candidate, DenseUse, LayerKind, Stored};
+
+use crate::error::Error;
+
+/// Ridge of the activation statistics: the weight of directions in which no sample varies.
+const RIDGE: f32 = 0.02;
+
+/// One read of a candidate's weight: the value that enters the layer and how its rows are read.
+struct Tap {
+    candidate: usize,
+    value: usize,
+    unfold: Unfold,
+}
+
+/// Runs `data` through `model` and returns the input statistics of every candidate that could be reached.
+///
+/// The mean is removed for the candidates in `centred`: those whose bias can absorb it.
+pub(crate) fn input_statistics(
+    model: &Model,
+    candidates: &[&Candidate],
+    centred: &[bool],
+    data: &Dataset,
+) -> Result<Vec<Option<Gram>>, Error> {
+    let mut values: Vec<String> = Vec::new();
+    let mut taps = Vec::new();
+    for (position, candidate) in candidates.iter().enumerate() {
+        for usage in &candidate.uses {
+            let Some((name, unfold)) = activation(model, candidate, usage) else { continue };
+            let value = values.iter().position(|v| *v == name).unwrap_or_else(|| {
+                values.push(name);
+                values.len() - 1
+            });
+            taps.push(Tap { candidate: position, value, unfold });
+        }
+    }
+    let tapped = tapped_model(model, &Patch::default(), &values)?;
+    let runner = Loaded::new(tapped.bytes)?.into_runner(data)?;
+    let mut builders: Vec<GramBuilder> = candidates.iter().map(|c| GramBuilder::new(c.inputs)).collect();
+    let mut rows = Vec::new();
+    runner.for_each(data, |_, outputs| {
+        for tap in &taps {
+            let Some(tensor) = outputs.get(tapped.positions[tap.value]) else { continue };
+            let activation = Output::from_tensor(tensor)?;
+            rows.clear();
+            tap.unfold.append_rows(&activation, candidates[tap.candidate].inputs, &mut rows)?;
+            builders[tap.candidate].add(&rows);
+        }
+        Ok(())
+    })?;
+    Ok(builders.into_iter().zip(centred).map(|(b, &centred)| b.finish(centred, RIDGE)).collect())
+}
+
+/// A serialised model with extra outputs, and where each of them is among the outputs.
+pub(crate) struct Tapped {
+    pub(crate) bytes: bytes::Bytes,
+    pub(crate) positions: Vec<usize>,
+}
+
+/// `model` with `patch` applied and `values` made graph outputs (those that are not already).
+pub(crate) fn tapped_model(model: &Model, patch: &Patch, values: &[String]) -> Result<Tapped, Error> {
+    let mut patch = patch.clone();
+    let outputs: BTreeMap<&str, usize> = model.graph().output.iter().enumerate().map(|(i, o)| (o.name(), i)).collect();
+    let mut next = outputs.len();
+    let positions = values
+        .iter()
+        .map(|value| {
+            outputs.get(value.as_str()).copied().unwrap_or_else(|| {
+                patch.add_outputs.push(pb::ValueInfoProto { name: Some(value.clone()), ..Default::default() });
+                next += 1;
+                next - 1
+            })
+        })
+        .collect();
+    Ok(Tapped { bytes: model.apply(&patch)?.to_bytes(), positions })
+}
+
+/// The value a layer multiplies its weight with, and how rows are read off it; `None` for forms without statistics.
+fn activation(model: &Model, candidate: &Candidate, usage: &DenseUse) -> Option<(String, Unfold)> {
+    let node = model.graph().node.get(usage.node)?;
+    let name = node.input.get(if usage.input == 0 { 1 } else { 0 })?.clone();
+    let integer = |key: &str| node.attribute.iter().find(|a| a.name() == key).map_or(0, pb::AttributeProto::i);
+    let unfold = match usage.kind {
+        LayerKind::Conv => Unfold::Patches(patches(node, candidate)?),
+        LayerKind::MatMul if usage.input == 0 => Unfold::LastButOneAxis,
+        LayerKind::MatMul => Unfold::LastAxis,
+        LayerKind::Gemm => {
+            // The activation's features are its last axis unless it is the transposed operand A, or the plain operand B.
+            let transposed = if usage.input == 1 { integer("transA") != 0 } else { integer("transB") == 0 };
+            if transposed { Unfold::LastButOneAxis } else { Unfold::LastAxis }
+        }
+    };
+    debug_assert!(matches!(usage.stored, Stored::OutputInput | Stored::InputOutput));
+    Some((name, unfold))
+}
+
+fn patches(node: &pb::NodeProto, candidate: &Candidate) -> Option<Patches> {
+    let attribute = |key: &str| node.attribute.iter().find(|a| a.name() == key);
+    let sizes = |key: &str| -> Option<Vec<usize>> {
+        attribute(key).and_then(|a| a.ints.iter().map(|&v| usize::try_from(v).ok()).collect())
+    };
+    let kernel: Vec<usize> =
+        candidate.dims.get(2..)?.iter().map(|&d| usize::try_from(d).ok()).collect::<Option<_>>()?;
+    let rank = kernel.len();
+    let auto = attribute("auto_pad").map(|a| String::from_utf8_lossy(a.s()).into_owned());
+    let padding = match auto.as_deref() {
+        Some("SAME_UPPER") => Padding::Same { upper: true },
+        Some("SAME_LOWER") => Padding::Same { upper: false },
+        Some("VALID") => Padding::Explicit(vec![(0, 0); rank]),
+        _ => {
+            let pads = sizes("pads").unwrap_or_else(|| vec![0; 2 * rank]);
+            if pads.len() != 2 * rank {
+                return None;
+            }
+            Padding::Explicit((0..rank).map(|d| (pads[d], pads[rank + d])).collect())
+        }
+    };
+    Some(Patches {
+        kernel,
+        strides: sizes("strides").unwrap_or_else(|| vec![1; rank]),
+        dilations: sizes("dilations").unwrap_or_else(|| vec![1; rank]),
+        padding,
+    })
+}

@@ -1,0 +1,138 @@
+//! The arguments of `adntn-compile`.
+
+use std::path::PathBuf;
+
+use adntn_compiler::{Activation, Error, LayoutKind, Options};
+use regex::Regex;
+
+/// Makes a trained ONNX model smaller by replacing dense weights with tensor networks fitted to them.
+#[derive(Debug, clap::Parser)]
+#[command(name = "adntn-compile", version, about, max_term_width = 110)]
+pub(crate) struct Args {
+    /// The model to compile.
+    #[arg(value_name = "IN.onnx")]
+    input: PathBuf,
+
+    /// Where the compiled model goes (not needed with --dry-run).
+    #[arg(value_name = "OUT.onnx", required_unless_present = "dry_run")]
+    output: Option<PathBuf>,
+
+    /// Samples of real inputs: .npz (arrays by input name), .npy, or a folder of .npy files; an array `labels` adds
+    /// accuracy to the report.
+    #[arg(short, long, value_name = "FILE|DIR", help_heading = "Data")]
+    calibration: Option<PathBuf>,
+
+    /// Samples for the final measurement; without it a quarter of the calibration samples is set aside.
+    #[arg(long, value_name = "FILE|DIR", help_heading = "Data")]
+    held_out: Option<PathBuf>,
+
+    /// Largest accepted loss of quality of the whole model, as a share or in percent.
+    #[arg(short, long, value_name = "SHARE", default_value = "1%", value_parser = share, help_heading = "Search")]
+    tolerance: f64,
+
+    /// Consider only layers whose name or weight matches.
+    #[arg(long, value_name = "REGEX", help_heading = "Search")]
+    layers: Option<Regex>,
+
+    /// Leave layers alone whose name or weight matches.
+    #[arg(long, value_name = "REGEX", help_heading = "Search")]
+    exclude: Option<Regex>,
+
+    /// Use this bond dimension only, instead of searching for the smallest that keeps the quality.
+    #[arg(long, value_name = "N", help_heading = "Search")]
+    bond: Option<usize>,
+
+    /// The nonlinearity between levels: identity, tanh, relu, leaky-relu or softsign.
+    #[arg(long, value_name = "NAME", value_parser = named::<Activation>, help_heading = "Search")]
+    activation: Option<Activation>,
+
+    /// Use this leg layout only: interleaved or separated.
+    #[arg(long, value_name = "NAME", value_parser = named::<LayoutKind>, help_heading = "Search")]
+    layout: Option<LayoutKind>,
+
+    /// Leave weights with fewer elements alone.
+    #[arg(long, value_name = "N", help_heading = "Search")]
+    min_elements: Option<usize>,
+
+    /// Seed of everything random; the same seed gives the same file.
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Search")]
+    seed: u64,
+
+    /// Also write the report as JSON.
+    #[arg(long, value_name = "FILE.json", help_heading = "Output")]
+    report: Option<PathBuf>,
+
+    /// List the layers with their shapes and possible ratios; fit and write nothing.
+    #[arg(long, help_heading = "Output")]
+    dry_run: bool,
+
+    /// Write the tensors into OUT.onnx.data instead of the model file.
+    #[arg(long, help_heading = "Output")]
+    external_data: bool,
+
+    /// Say more about what happens; twice for even more.
+    #[arg(short, long, action = clap::ArgAction::Count, help_heading = "Output")]
+    pub(crate) verbose: u8,
+
+}
+
+impl Args {
+    /// The library's options.
+    pub(crate) fn options(&self) -> Result<Options, Error> {
+        let mut options = Options::new(&self.input, self.output.clone().unwrap_or_default());
+        options.calibration.clone_from(&self.calibration);
+        options.held_out.clone_from(&self.held_out);
+        options.tolerance = self.tolerance;
+        options.layers.clone_from(&self.layers);
+        options.exclude.clone_from(&self.exclude);
+        options.bond = self.bond;
+        options.activation = self.activation.unwrap_or(options.activation);
+        options.layout = self.layout;
+        options.min_elements = self.min_elements.unwrap_or(options.min_elements);
+        options.seed = self.seed;
+        options.dry_run = self.dry_run;
+        options.external_data = self.external_data;
+        if let Some(report) = &self.report
+            && (report == &self.input || Some(report) == self.output.as_ref())
+        {
+            return Err(Error::Usage(format!("{}: the report would overwrite a model: choose another path", report.display())));
+        }
+        Ok(options)
+    }
+
+    /// Where the JSON report goes.
+    pub(crate) fn report(&self) -> Option<&PathBuf> {
+        self.report.as_ref()
+    }
+}
+
+/// Parses `0.01` or `1%`.
+fn share(text: &str) -> Result<f64, String> {
+    let (number, scale) = text.strip_suffix('%').map_or((text, 1.0), |n| (n, 0.01));
+    match number.trim().parse::<f64>() {
+        Ok(value) if (0.0..=1.0).contains(&(value * scale)) => Ok(value * scale),
+        _ => Err("give a share between 0 and 1, or percent such as 1%".into()),
+    }
+}
+
+fn named<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|e: T::Err| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn arguments_are_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn shares_and_percent() {
+        assert_eq!(share("0.02"), Ok(0.02));
+        assert_eq!(share("2%"), Ok(0.02));
+        assert!(share("2").is_err() && share("-1%").is_err() && share("NaN").is_err() && share("x").is_err());
+    }
+}

@@ -1,0 +1,90 @@
+//! Command line: arguments in, human report and exit code out.
+
+mod args;
+mod progress;
+mod text;
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use adntn_compiler::{Error, Report, compile_with};
+use clap::Parser as _;
+
+use args::Args;
+
+/// Parses the command line, compiles and prints.
+pub(crate) fn run() -> ExitCode {
+    let args = Args::parse();
+    start_logging(args.verbose);
+    quiet_panics();
+    match compile(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let style = console::Style::new().for_stderr().red().bold();
+            say(&format!("{} {error}", style.apply_to("error:")));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn compile(args: &Args) -> Result<(), Error> {
+    let options = args.options()?;
+    if let Some(path) = args.report() {
+        check_writable(path)?;
+    }
+    let mut progress = progress::Bars::new();
+    let result = compile_with(&options, &mut progress);
+    progress.finish();
+    let report = result?;
+    if let Some(path) = args.report() {
+        write_report(path, &report)?;
+    }
+    say(&text::render(&report, options.dry_run));
+    Ok(())
+}
+
+/// A report that cannot be written must be known before minutes are spent.
+fn check_writable(path: &Path) -> Result<(), Error> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let probe = tempfile::NamedTempFile::new_in(folder);
+    probe.map(drop).map_err(|source| Error::Write { path: path.to_path_buf(), source })
+}
+
+fn write_report(path: &Path, report: &Report) -> Result<(), Error> {
+    let fail = |source| Error::Write { path: path.to_path_buf(), source };
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let json = serde_json::to_string_pretty(report).map_err(|e| Error::Internal(e.to_string()))?;
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(fail)?;
+    writeln!(file, "{json}").map_err(fail)?;
+    file.persist(path).map_err(|e| fail(e.error))?;
+    Ok(())
+}
+
+/// Everything for people goes to standard error, so that standard output stays free for pipelines.
+fn say(text: &str) {
+    // A closed standard error leaves nobody to tell.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+fn start_logging(verbose: u8) {
+    let filter = match verbose {
+        0 => return,
+        1 => "adntn_compiler=debug,adntn_passes=debug,adntn_fit=debug,warn",
+        _ => "adntn_compiler=trace,adntn_passes=trace,adntn_fit=trace,info",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| filter.into());
+    // Fails only when a subscriber is installed already.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().try_init();
+}
+
+/// A panic inside tract is caught and reported as one sentence; its backtrace would only confuse.
+fn quiet_panics() {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let in_tract = info.location().is_some_and(|l| l.file().contains("tract") || l.file().contains("ndarray"));
+        if !in_tract {
+            default(info);
+        }
+    }));
+}

@@ -1,0 +1,226 @@
+//! The human form of a report.
+
+use std::fmt::Write as _;
+
+use adntn_compiler::Report;
+use adntn_compiler::report::{LayerReport, QualityReport, StopReason};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use console::Style;
+
+/// The report as aligned text, coloured when standard error is a terminal that wants it.
+pub(crate) fn render(report: &Report, dry_run: bool) -> String {
+    let mut text = String::new();
+    if report.layers.is_empty() {
+        text.push_str("No dense weight was found that could be replaced.\n");
+    } else {
+        text.push_str(&if dry_run { candidates(&report.layers) } else { layers(&report.layers) });
+        text.push('\n');
+    }
+    if !report.skipped.is_empty() {
+        let _ = writeln!(text, "\nNot considered:");
+        text.push_str(&skipped(report));
+        text.push('\n');
+    }
+    for note in &report.notes {
+        let _ = writeln!(text, "\n{} {note}", Style::new().for_stderr().yellow().apply_to("note:"));
+    }
+    if let Some(data) = &report.data {
+        let held_out = data.held_out_source.as_deref().unwrap_or("set aside from these");
+        let _ = writeln!(
+            text,
+            "\nSamples   {}: {} to fit, {} to choose; {} held out ({held_out})",
+            data.source, data.fit_samples, data.selection_samples, data.held_out_samples
+        );
+    }
+    if let Some(quality) = &report.quality {
+        let _ = writeln!(text, "Quality   {}", quality_line(quality, report.settings.tolerance));
+    }
+    if let Some(output) = &report.output {
+        let ratio = report.file_ratio().unwrap_or(1.0);
+        let bold = Style::new().for_stderr().bold();
+        let _ = writeln!(
+            text,
+            "File      {} → {} ({}){}",
+            bytes(report.input.bytes),
+            bytes(output.bytes),
+            bold.apply_to(format!("{ratio:.2}x smaller")),
+            stopped(report.stopped)
+        );
+        let _ = writeln!(text, "Weights   {} → {} parameters", count(report.input.parameters), count(output.parameters));
+        let total: f64 = report.seconds.iter().map(|s| s.seconds).sum();
+        let parts: Vec<String> = report
+            .seconds
+            .iter()
+            .filter(|s| s.seconds >= 0.05)
+            .map(|s| format!("{} {:.1}", s.phase, s.seconds))
+            .collect();
+        let _ = writeln!(text, "Time      {total:.1} s ({})", parts.join(", "));
+        let _ = write!(text, "Written   {}", output.path);
+    } else {
+        let _ = write!(text, "\nFile      {}: {}, nothing written (dry run)", report.input.path, bytes(report.input.bytes));
+    }
+    text
+}
+
+fn stopped(reason: Option<StopReason>) -> &'static str {
+    match reason {
+        Some(StopReason::Tolerance) => "; smaller would lose more quality than allowed",
+        Some(StopReason::Smallest) => "; every layer has the smallest generator on offer",
+        Some(StopReason::NoGain) => "; no generator is smaller than its weight",
+        Some(StopReason::Unmeasured) => "; held to the weight error, quality not measured",
+        None => "",
+    }
+}
+
+fn quality_line(quality: &QualityReport, tolerance: f64) -> String {
+    let verdict = if quality.within_tolerance { "within" } else { "NOT within" };
+    let mut line = match quality.interval {
+        Some((low, high)) => format!(
+            "same top class on {:.2}% of held-out samples (95% interval {:.2} to {:.2}), {verdict} the tolerance of {:.2}%",
+            quality.after * 100.0,
+            low * 100.0,
+            high * 100.0,
+            tolerance * 100.0
+        ),
+        None => format!(
+            "outputs differ by {:.3}% RMS on held-out samples, {verdict} the tolerance of {:.2}%",
+            quality.after * 100.0,
+            tolerance * 100.0
+        ),
+    };
+    if let (Some(before), Some(after)) = (quality.accuracy_before, quality.accuracy_after) {
+        let _ = write!(line, "\nAccuracy  {:.2}% → {:.2}% on the held-out labels", before * 100.0, after * 100.0);
+    }
+    line
+}
+
+fn table(header: &[&str], right: &[usize]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(header.to_vec());
+    for &column in right {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+fn layers(rows: &[LayerReport]) -> String {
+    let header =
+        ["layer", "op", "shape", "parameters", "→", "ratio", "bytes", "→", "weight err", "output err", "SQNR", "top-1", "generator"];
+    let mut table = table(&header, &[3, 4, 5, 6, 7, 8, 9, 10, 11]);
+    for row in rows {
+        let shape = dims(&row.shape);
+        let percent = |v: Option<f64>, digits: usize| v.map_or("–".into(), |v| format!("{:.digits$}%", v * 100.0));
+        let note = match (&row.generator, &row.reason) {
+            (Some(g), _) => format!(
+                "{} {} {}·{} χ={} {}",
+                g.topology.to_uppercase(),
+                g.layout,
+                legs(&g.output_legs),
+                legs(&g.input_legs),
+                g.bond,
+                g.activation
+            ),
+            (None, Some(reason)) => reason.clone(),
+            (None, None) => String::new(),
+        };
+        let ratio = Cell::new(if row.replaced { format!("{:.1}x", row.ratio) } else { "–".into() });
+        table.add_row(vec![
+            Cell::new(&row.layer),
+            Cell::new(&row.op),
+            Cell::new(shape),
+            Cell::new(count(row.parameters_before)),
+            Cell::new(count(row.parameters_after)),
+            ratio,
+            Cell::new(bytes(row.bytes_before)),
+            Cell::new(bytes(row.bytes_after)),
+            Cell::new(percent(row.weight_error, 1)),
+            Cell::new(percent(row.output_error, 1)),
+            Cell::new(row.output_sqnr_db.map_or("–".into(), |v| format!("{v:.1} dB"))),
+            Cell::new(percent(row.top1_agreement, 2)),
+            Cell::new(note),
+        ]);
+    }
+    trimmed(&table)
+}
+
+fn candidates(rows: &[LayerReport]) -> String {
+    let mut table = table(&["layer", "op", "weight", "shape", "parameters", "bytes", "possible ratios"], &[4, 5]);
+    for row in rows {
+        let ratios = match (row.possible_ratios, &row.reason) {
+            (Some((low, high)), _) => format!("{low:.1}x to {}x", count(high as u64)),
+            (None, Some(reason)) => reason.clone(),
+            (None, None) => String::new(),
+        };
+        table.add_row(vec![
+            row.layer.clone(),
+            row.op.clone(),
+            row.weight.clone(),
+            dims(&row.shape),
+            count(row.parameters_before),
+            bytes(row.bytes_before),
+            ratios,
+        ]);
+    }
+    trimmed(&table)
+}
+
+fn skipped(report: &Report) -> String {
+    let mut table = table(&["  node", "op", "weight", "shape", "why"], &[]);
+    for row in &report.skipped {
+        table.add_row(vec![format!("  {}", row.node), row.op.clone(), row.weight.clone(), dims(&row.shape), row.reason.clone()]);
+    }
+    trimmed(&table)
+}
+
+fn trimmed(table: &Table) -> String {
+    table.lines().map(|l| l.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+}
+
+fn dims(shape: &[i64]) -> String {
+    shape.iter().map(i64::to_string).collect::<Vec<_>>().join("×")
+}
+
+fn legs(dims: &[usize]) -> String {
+    format!("({})", dims.iter().map(usize::to_string).collect::<Vec<_>>().join(" "))
+}
+
+/// Digits in groups of three.
+fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// Bytes in decimal units.
+fn bytes(n: u64) -> String {
+    match n {
+        0..1_000 => format!("{n} B"),
+        1_000..1_000_000 => format!("{:.1} kB", n as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.2} MB", n as f64 / 1e6),
+        _ => format!("{:.2} GB", n as f64 / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!(count(0), "0");
+        assert_eq!(count(999), "999");
+        assert_eq!(count(16_777_216), "16,777,216");
+        assert_eq!(bytes(999), "999 B");
+        assert_eq!(bytes(248_425), "248.4 kB");
+        assert_eq!(bytes(93_091_955), "93.09 MB");
+    }
+}

@@ -1,0 +1,84 @@
+//! Which samples serve which purpose.
+
+use adntn_fit::data::{Dataset, split};
+use adntn_fit::runner::Loaded;
+
+use crate::error::Error;
+use crate::options::Options;
+use crate::report::DataReport;
+
+/// Shares of the calibration samples for fitting, selection and the held-out measurement.
+const WITHOUT_HELD_OUT: [f64; 3] = [0.5, 0.25, 0.25];
+/// Shares for fitting and selection when a held-out file is given.
+const WITH_HELD_OUT: [f64; 2] = [0.75, 0.25];
+/// Samples made up when there are none.
+const SYNTHETIC: usize = 128;
+
+/// The samples of a compilation, disjoint sets drawn with the seed.
+pub(crate) struct Samples {
+    /// Their activations weigh the fits; `None` without calibration data.
+    pub(crate) fit: Option<Dataset>,
+    /// Candidates are compared on these.
+    pub(crate) selection: Dataset,
+    /// Seen once, by the final check.
+    pub(crate) held_out: Dataset,
+    pub(crate) report: DataReport,
+    block: usize,
+}
+
+impl Samples {
+    /// One batch of the selection samples.
+    pub(crate) fn probe(&self) -> Result<Dataset, Error> {
+        Ok(self.selection.select(&(0..self.block.min(self.selection.samples())).collect::<Vec<_>>())?)
+    }
+}
+
+/// Loads and splits the samples the options name, or makes some up; `None` when the model's inputs cannot be made up.
+pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Samples>, Error> {
+    let specs = loaded.inputs();
+    let block = loaded.fixed_batch().unwrap_or(1);
+    let Some(path) = &options.calibration else {
+        if options.held_out.is_some() {
+            return Err(Error::Usage(
+                "held-out samples are given without calibration samples: give --calibration too".into(),
+            ));
+        }
+        let Ok(all) = Dataset::synthetic(specs, SYNTHETIC.next_multiple_of(2 * block.max(1)), options.seed) else {
+            return Ok(None);
+        };
+        let parts = split(all.samples(), &[0.5, 0.5], block, options.seed);
+        let (selection, held_out) = (all.select(&parts[0])?, all.select(&parts[1])?);
+        let report = DataReport {
+            source: "synthetic".into(),
+            held_out_source: None,
+            fit_samples: 0,
+            selection_samples: selection.samples(),
+            held_out_samples: held_out.samples(),
+        };
+        return Ok(Some(Samples { fit: None, selection, held_out, report, block }));
+    };
+    let calibration = Dataset::load(path, specs)?;
+    let shares: &[f64] = if options.held_out.is_some() { &WITH_HELD_OUT } else { &WITHOUT_HELD_OUT };
+    let parts = split(calibration.samples(), shares, block, options.seed);
+    if parts.iter().any(Vec::is_empty) {
+        return Err(Error::Usage(format!(
+            "{}: {} samples are too few to fit, select and measure on: give at least {}",
+            path.display(),
+            calibration.samples(),
+            4 * block
+        )));
+    }
+    let held_out = match &options.held_out {
+        Some(path) => Dataset::load(path, specs)?,
+        None => calibration.select(&parts[2])?,
+    };
+    let (fit, selection) = (calibration.select(&parts[0])?, calibration.select(&parts[1])?);
+    let report = DataReport {
+        source: path.display().to_string(),
+        held_out_source: options.held_out.as_ref().map(|p| p.display().to_string()),
+        fit_samples: fit.samples(),
+        selection_samples: selection.samples(),
+        held_out_samples: held_out.samples(),
+    };
+    Ok(Some(Samples { fit: Some(fit), selection, held_out, report, block }))
+}

@@ -1,0 +1,70 @@
+//! What can go wrong, and whose fault it is.
+
+use std::path::PathBuf;
+
+/// Why a model could not be compiled. Nothing has been written when one of these comes back.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A setting makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// The output would overwrite the input.
+    #[error("{}: the output is the input itself: choose another output path", .0.display())]
+    SameFile(PathBuf),
+    /// The model file is missing, damaged or invalid, or the output cannot be written.
+    #[error(transparent)]
+    Model(#[from] adntn_onnx::Error),
+    /// A weight holds NaN or infinity: the model is broken.
+    #[error("{}: weight '{weight}' of node '{node}' holds NaN or infinity: the model is broken, export it again", path.display())]
+    BrokenWeight {
+        /// The model.
+        path: PathBuf,
+        /// The weight.
+        weight: String,
+        /// A node that uses it.
+        node: String,
+    },
+    /// The data given does not fit the model.
+    #[error(transparent)]
+    Data(adntn_fit::Error),
+    /// A report or diagram cannot be written.
+    #[error("{}: cannot be written ({source})", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+    /// A broken promise inside the compiler.
+    #[error("internal error: {0}; please report it with the model")]
+    Internal(String),
+}
+
+impl Error {
+    /// The process exit code that tells a caller whose fault it was: 2 for input and settings, 1 for the compiler.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Internal(_) => 1,
+            _ => 2,
+        }
+    }
+}
+
+impl From<adntn_fit::Error> for Error {
+    fn from(error: adntn_fit::Error) -> Self {
+        match error {
+            adntn_fit::Error::Network(e) => Error::Internal(e.to_string()),
+            other => Error::Data(other),
+        }
+    }
+}
+
+impl From<adntn_passes::Error> for Error {
+    fn from(error: adntn_passes::Error) -> Self {
+        match error {
+            adntn_passes::Error::Model(e) => Error::Model(e),
+            other => Error::Internal(other.to_string()),
+        }
+    }
+}

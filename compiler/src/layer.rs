@@ -1,0 +1,190 @@
+//! What is known of one replaceable layer during the search: its starts and fits, made once and kept.
+
+use std::collections::BTreeMap;
+
+use adntn_fit::gram::Gram;
+use adntn_fit::layerwise::{Fitted, Target};
+use adntn_networks::Generator;
+use adntn_onnx::{Model, Patch};
+use adntn_passes::{Candidate, replace_by_dense, replace_by_generator};
+
+use crate::error::Error;
+use crate::menu::Family;
+use crate::observer::{Event, Observer};
+use crate::options::Options;
+
+/// A generator on offer: which family, which bond dimension.
+pub(crate) type Key = (usize, usize);
+
+/// Half a file's overhead is not worth a rewrite: a generator must save at least this share of its weight's bytes.
+const MIN_GAIN: f64 = 0.05;
+
+/// One layer under search.
+pub(crate) struct Layer<'a> {
+    pub(crate) candidate: &'a Candidate,
+    pub(crate) gram: Option<Gram>,
+    pub(crate) families: Vec<Family>,
+    model: &'a Model,
+    /// Whether the layer's bias can absorb the mean error.
+    pub(crate) absorbs_mean: bool,
+    starts: BTreeMap<Key, (Generator, f64)>,
+    fits: BTreeMap<Key, Fitted>,
+}
+
+impl<'a> Layer<'a> {
+    pub(crate) fn new(
+        model: &'a Model,
+        candidate: &'a Candidate,
+        gram: Option<Gram>,
+        absorbs_mean: bool,
+        options: &Options,
+    ) -> Self {
+        let families = crate::menu::families(candidate.outputs, candidate.inputs, options);
+        Layer { candidate, gram, families, model, absorbs_mean, starts: BTreeMap::new(), fits: BTreeMap::new() }
+    }
+
+    fn weight(&self) -> Result<Vec<f32>, Error> {
+        Ok(self.candidate.weight_matrix(self.model)?)
+    }
+
+    fn start_error(&mut self, key: Key, weight: &mut Option<Vec<f32>>) -> Result<f64, Error> {
+        if let Some((_, error)) = self.starts.get(&key) {
+            return Ok(*error);
+        }
+        let spec = self.families[key.0].spec(key.1);
+        if weight.is_none() {
+            *weight = Some(self.weight()?);
+        }
+        let target = self.target(weight.as_deref().unwrap_or_default());
+        let (generator, error) = target.start(&spec)?;
+        self.starts.insert(key, (generator, error));
+        Ok(error)
+    }
+
+    fn target<'w>(&'w self, weight: &'w [f32]) -> Target<'w> {
+        Target { weight, outputs: self.candidate.outputs, inputs: self.candidate.inputs, gram: self.gram.as_ref() }
+    }
+
+    /// The generator with the fewest bytes whose start has a relative output error of at most `bound`.
+    pub(crate) fn smallest_within(&mut self, bound: f64) -> Result<Option<Key>, Error> {
+        let mut weight = None;
+        let mut best: Option<(u64, Key)> = None;
+        for family in 0..self.families.len() {
+            let bonds = self.families[family].bonds.clone();
+            // Errors fall as χ grows: bisect for the first bond within the bound.
+            let (mut low, mut high) = (0, bonds.len());
+            while low < high {
+                let middle = usize::midpoint(low, high);
+                let error = self.start_error((family, bonds[middle]), &mut weight)?;
+                if error <= bound { high = middle } else { low = middle + 1 }
+            }
+            let Some(&bond) = bonds.get(low) else { continue };
+            let key = (family, bond);
+            self.start_error(key, &mut weight)?;
+            let bytes = self.bytes(key)?;
+            if best.is_none_or(|(b, _)| bytes < b) && self.gains(bytes) {
+                best = Some((bytes, key));
+            }
+        }
+        Ok(best.map(|(_, key)| key))
+    }
+
+    fn gains(&self, bytes: u64) -> bool {
+        (bytes as f64) <= (1.0 - MIN_GAIN) * self.candidate.bytes as f64
+    }
+
+    /// Bytes the generator adds to the file in place of the weight.
+    pub(crate) fn bytes(&self, key: Key) -> Result<u64, Error> {
+        match self.generator(key) {
+            Some(g) => Ok(replace_by_generator(self.model, self.candidate, g)?.added_bytes()),
+            None => Ok(u64::MAX),
+        }
+    }
+
+    fn generator(&self, key: Key) -> Option<&Generator> {
+        self.fits.get(&key).map(|f| &f.generator).or_else(|| self.starts.get(&key).map(|(g, _)| g))
+    }
+
+    /// Fits the generator, unless that was done before.
+    pub(crate) fn fit(&mut self, key: Key, options: &Options, observer: &mut dyn Observer) -> Result<&Fitted, Error> {
+        if !self.fits.contains_key(&key) {
+            let mut weight = Some(self.weight()?);
+            self.start_error(key, &mut weight)?;
+            let Some((generator, _)) = self.starts.get(&key).cloned() else {
+                return Err(Error::Internal(format!("no start for layer {}", self.candidate.layer)));
+            };
+            let what = self.describe(key);
+            let layer = &self.candidate.layer;
+            let target = self.target(weight.as_deref().unwrap_or_default());
+            let fitted = target.fit(generator, &options.effort, |step, steps, error| {
+                observer.event(Event::Fit { layer, generator: &what, step, steps, error });
+            })?;
+            self.fits.insert(key, fitted);
+        }
+        self.fits.get(&key).ok_or_else(|| Error::Internal("a fit was lost".into()))
+    }
+
+    pub(crate) fn fitted(&self, key: Key) -> Option<&Fitted> {
+        self.fits.get(&key)
+    }
+
+    fn describe(&self, (family, bond): Key) -> String {
+        let f = &self.families[family];
+        format!("TTN {}, {} legs, χ={bond}", f.layout, f.leg_count())
+    }
+
+    /// W as the generator makes it, O×I: the fitted one if there is a fit, else the start.
+    pub(crate) fn generated(&self, key: Key) -> Option<Vec<f32>> {
+        self.generator(key).map(Generator::matrix)
+    }
+
+    /// The patch that puts the generated weight in place of the trained one without emitting the generator.
+    pub(crate) fn dense_patch(&self, key: Key) -> Result<Patch, Error> {
+        let Some(matrix) = self.generated(key) else { return Err(self.unmade()) };
+        let mut patch = replace_by_dense(self.model, self.candidate, &matrix)?;
+        self.correct_bias(&matrix, &mut patch)?;
+        Ok(patch)
+    }
+
+    /// The patch that puts the generator itself in place of the weight.
+    pub(crate) fn generator_patch(&self, key: Key) -> Result<Patch, Error> {
+        let Some(generator) = self.generator(key) else { return Err(self.unmade()) };
+        let mut patch = replace_by_generator(self.model, self.candidate, generator)?;
+        if let Some(matrix) = self.generated(key).filter(|_| self.absorbs_mean) {
+            self.correct_bias(&matrix, &mut patch)?;
+        }
+        Ok(patch)
+    }
+
+    fn unmade(&self) -> Error {
+        Error::Internal(format!("no generator was made for layer {}", self.candidate.layer))
+    }
+
+    /// The mean of the layer's output error goes into its bias: `b + (W−G)·E[x]`.
+    fn correct_bias(&self, generated: &[f32], patch: &mut Patch) -> Result<(), Error> {
+        let (true, Some(gram)) = (self.absorbs_mean, &self.gram) else { return Ok(()) };
+        let weight = self.weight()?;
+        let inputs = self.candidate.inputs;
+        let shift: Vec<f32> = weight
+            .chunks_exact(inputs)
+            .zip(generated.chunks_exact(inputs))
+            .map(|(w, g)| {
+                let sum: f64 =
+                    w.iter().zip(g).zip(gram.mean()).map(|((w, g), m)| f64::from(w - g) * f64::from(*m)).sum();
+                sum as f32
+            })
+            .collect();
+        patch.merge(adntn_passes::shift_bias(self.model, self.candidate, &shift)?);
+        Ok(())
+    }
+
+    /// ‖W−G‖/‖W‖.
+    pub(crate) fn weight_error(&self, key: Key) -> Result<Option<f64>, Error> {
+        let Some(generated) = self.generated(key) else { return Ok(None) };
+        Ok(Some(adntn_fit::layerwise::weight_error(&self.weight()?, &generated)))
+    }
+
+    pub(crate) fn has_gain(&self) -> bool {
+        !self.families.is_empty()
+    }
+}

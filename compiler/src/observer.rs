@@ -1,0 +1,44 @@
+//! How a caller follows a compilation.
+
+/// A step of a compilation.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event<'a> {
+    /// A new phase began, such as `calibrating`.
+    Phase(&'a str),
+    /// A generator is being fitted.
+    Fit {
+        /// The layer.
+        layer: &'a str,
+        /// What is fitted, such as `TTN interleaved, 8 legs, χ = 16`.
+        generator: &'a str,
+        /// Steps done.
+        step: usize,
+        /// Steps in all.
+        steps: usize,
+        /// Relative output error so far.
+        error: f64,
+    },
+    /// A choice of generators for the whole model was measured.
+    Trial {
+        /// Loss of quality on the selection samples.
+        loss: f64,
+        /// Bytes of all replaced weights before and after.
+        bytes: (u64, u64),
+        /// Whether it stayed within the tolerance.
+        accepted: bool,
+    },
+}
+
+/// Receives the events of a compilation; called from one thread at a time.
+pub trait Observer {
+    /// Something happened.
+    fn event(&mut self, event: Event<'_>);
+}
+
+/// Ignores everything.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Observer for Silent {
+    fn event(&mut self, _: Event<'_>) {}
+}

@@ -1,0 +1,66 @@
+//! What to compile and how.
+
+use std::path::PathBuf;
+
+use adntn_fit::layerwise::Effort;
+use adntn_networks::{Activation, LayoutKind};
+use regex::Regex;
+
+/// Everything [`compile`](crate::compile) needs to know; [`Options::new`] gives the defaults of the command line.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The model to compile.
+    pub input: PathBuf,
+    /// Where the compiled model goes; never the input itself.
+    pub output: PathBuf,
+    /// Calibration samples: `.npz` (arrays by input name), `.npy` (one input) or a folder of `.npy` files.
+    pub calibration: Option<PathBuf>,
+    /// Samples for the final measurement only; without them a quarter of the calibration samples is set aside.
+    pub held_out: Option<PathBuf>,
+    /// Largest accepted loss of quality of the whole model, as a share (0.01 is 1 %).
+    pub tolerance: f64,
+    /// Only layers whose name or node name matches are considered.
+    pub layers: Option<Regex>,
+    /// Layers whose name or node name matches are left alone.
+    pub exclude: Option<Regex>,
+    /// Use this bond dimension χ only, instead of searching for the smallest that will do.
+    pub bond: Option<usize>,
+    /// The nonlinearity σ between levels.
+    pub activation: Activation,
+    /// Use this leg layout only, instead of trying all.
+    pub layout: Option<LayoutKind>,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Weights with fewer elements are left alone.
+    pub min_elements: usize,
+    /// Work spent on each fit.
+    pub effort: Effort,
+    /// Stop after finding the candidates; nothing is fitted or written.
+    pub dry_run: bool,
+    /// Store the output's tensors in a file of their own beside the model, whatever its size.
+    pub external_data: bool,
+}
+
+impl Options {
+    /// Default settings for compiling `input` to `output`.
+    #[must_use]
+    pub fn new(input: impl Into<PathBuf>, output: impl Into<PathBuf>) -> Self {
+        Options {
+            input: input.into(),
+            output: output.into(),
+            calibration: None,
+            held_out: None,
+            tolerance: 0.01,
+            layers: None,
+            exclude: None,
+            bond: None,
+            activation: Activation::Tanh,
+            layout: None,
+            seed: 0,
+            min_elements: 1024,
+            effort: Effort::default(),
+            dry_run: false,
+            external_data: false,
+        }
+    }
+}

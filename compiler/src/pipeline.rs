@@ -1,0 +1,351 @@
+//! The way of a model through the compiler: load, find, calibrate, search, emit, verify, report.
+
+use std::path::Path;
+use std::time::Instant;
+
+use adntn_fit::runner::{Loaded, Output};
+use adntn_onnx::{ExternalData, Model, Patch};
+use adntn_passes::{Candidate, FindOptions, SkipReason, Survey, find_candidates_with};
+
+use crate::data::{Samples, prepare};
+use crate::error::Error;
+use crate::layer::Layer;
+use crate::observer::{Event, Observer};
+use crate::options::Options;
+use crate::report::{FileReport, LayerReport, PhaseTime, Report, SCHEMA_VERSION, Settings, SkippedReport, StopReason};
+use crate::select::{Choice, Search, Selection, by_weight_error, dense_patch};
+use crate::trial::Bench;
+use crate::{calibrate, describe, verify};
+
+/// Compiles a model as `options` say, telling `observer` how far it is.
+///
+/// # Errors
+/// See [`Error`]; nothing is written then.
+pub fn compile_with(options: &Options, observer: &mut dyn Observer) -> Result<Report, Error> {
+    Run { options, observer, notes: Vec::new(), seconds: Vec::new(), since: Instant::now(), phase: None }.compile()
+}
+
+struct Run<'o> {
+    options: &'o Options,
+    observer: &'o mut dyn Observer,
+    notes: Vec<String>,
+    seconds: Vec<PhaseTime>,
+    since: Instant,
+    phase: Option<&'static str>,
+}
+
+/// What a compilation decided for each layer.
+struct Decision {
+    selection: Selection,
+    choice: Choice,
+}
+
+impl Run<'_> {
+    fn compile(mut self) -> Result<Report, Error> {
+        check_options(self.options)?;
+        self.enter("reading");
+        let model = Model::open(&self.options.input)?;
+        let survey = find_candidates_with(&model, &FindOptions { min_elements: self.options.min_elements });
+        refuse_broken_weights(&self.options.input, &survey)?;
+        let (chosen, passed_over) = self.filter(&survey);
+        if self.options.dry_run {
+            return self.dry_report(&model, &survey, &chosen, passed_over);
+        }
+
+        let samples = self.samples(&model)?;
+        let mut layers = self.layers(&model, &chosen, samples.as_ref())?;
+        let decision = self.decide(&model, &mut layers, samples.as_ref())?;
+
+        self.enter("writing");
+        let written = self.write(&model, &layers, &decision.choice)?;
+
+        self.enter("verifying");
+        let emitted = Model::open(&self.options.output)?;
+        let mut quality = None;
+        let mut effects = layers.iter().map(|_| None).collect();
+        let mut data = None;
+        if let Some(samples) = &samples {
+            let bench = Bench::new(&model, samples.held_out.clone())?;
+            let got = outputs(&emitted, bench.data())?;
+            let measured = bench.measure(&got);
+            let labels = bench.data().labels();
+            quality =
+                Some(verify::quality(bench.reference(), &got, &measured, bench.metric, labels, self.options.tolerance));
+            effects = verify::layer_effects(&model, &layers, &decision.choice, bench.data())?;
+            data = Some(samples.report.clone());
+        }
+        let mut reports = Vec::new();
+        for ((layer, key), effect) in layers.iter().zip(&decision.choice).zip(effects) {
+            reports.push(describe::layer(layer, *key, effect, self.options, &decision.selection)?);
+        }
+        reports.extend(passed_over);
+        reports.sort_by_key(|r: &(usize, LayerReport)| r.0);
+        let output = Some(FileReport {
+            path: self.options.output.display().to_string(),
+            bytes: written,
+            parameters: describe::parameters(&emitted),
+        });
+        let layers = reports.into_iter().map(|(_, r)| r).collect();
+        let mut report = self.report(&model, &survey, layers);
+        report.output = output;
+        report.data = data;
+        report.quality = quality;
+        report.stopped = Some(decision.selection.stopped);
+        Ok(report)
+    }
+
+    fn enter(&mut self, phase: &'static str) {
+        let now = Instant::now();
+        if let Some(done) = self.phase.replace(phase) {
+            self.seconds.push(PhaseTime { phase: done.into(), seconds: (now - self.since).as_secs_f64() });
+        }
+        self.since = now;
+        tracing::debug!(phase, "phase");
+        self.observer.event(Event::Phase(phase));
+    }
+
+    /// The candidates the options let through, and a report for each of the others.
+    fn filter<'s>(&self, survey: &'s Survey) -> (Vec<&'s Candidate>, Vec<(usize, LayerReport)>) {
+        let mut chosen = Vec::new();
+        let mut others = Vec::new();
+        for candidate in &survey.candidates {
+            let matches =
+                |pattern: &regex::Regex| pattern.is_match(&candidate.layer) || pattern.is_match(&candidate.weight);
+            if self.options.layers.as_ref().is_some_and(|p| !matches(p)) {
+                others.push((candidate.id, describe::kept(candidate, "not selected by --layers")));
+            } else if self.options.exclude.as_ref().is_some_and(matches) {
+                others.push((candidate.id, describe::kept(candidate, "excluded by --exclude")));
+            } else {
+                chosen.push(candidate);
+            }
+        }
+        (chosen, others)
+    }
+
+    /// Loads the model into tract and prepares samples; `None` with a note when the model cannot be run.
+    fn samples(&mut self, model: &Model) -> Result<Option<Samples>, Error> {
+        self.enter("loading into tract");
+        let loaded =
+            match Loaded::new(model.apply(&Patch::default())?.to_bytes()).map_err(Error::from) {
+                Ok(loaded) => loaded,
+                Err(e @ Error::Data(adntn_fit::Error::Runtime { .. })) => {
+                    self.cannot_run(&e);
+                    return Ok(None);
+                }
+                Err(e) => return Err(e),
+            };
+        let samples = prepare(&loaded, self.options)?;
+        drop(loaded);
+        let Some(samples) = samples else {
+            self.notes.push(
+                "The model's inputs cannot be made up without data, so quality was not measured and layers were held to a \
+                 weight error within the tolerance: give --calibration."
+                    .into(),
+            );
+            return Ok(None);
+        };
+        if samples.held_out.is_synthetic() {
+            self.notes.push(
+                "No calibration data: fits ignore the activations, and quality was measured on random inputs, which says \
+                 little about real ones: give --calibration."
+                    .into(),
+            );
+        }
+        // One batch tells whether tract has every operator, before time is spent on fits.
+        match crate::trial::run(model, &Patch::default(), &samples.probe()?, &[]) {
+            Ok(_) => Ok(Some(samples)),
+            Err(e @ Error::Data(adntn_fit::Error::Runtime { .. })) => {
+                self.cannot_run(&e);
+                Ok(None)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    fn cannot_run(&mut self, error: &Error) {
+        self.notes.push(format!(
+            "The model could not be run ({error}), so quality was not measured and layers were held to a weight error \
+             within the tolerance."
+        ));
+    }
+
+    fn layers<'m>(
+        &mut self,
+        model: &'m Model,
+        chosen: &[&'m Candidate],
+        samples: Option<&Samples>,
+    ) -> Result<Vec<Layer<'m>>, Error> {
+        let absorbs: Vec<bool> = chosen.iter().map(|c| adntn_passes::has_own_bias(model, c)).collect();
+        let grams = match samples.and_then(|s| s.fit.as_ref()) {
+            Some(fit) => {
+                self.enter("calibrating");
+                calibrate::input_statistics(model, chosen, &absorbs, fit)?
+            }
+            None => chosen.iter().map(|_| None).collect(),
+        };
+        let layers = chosen.iter().zip(absorbs).zip(grams);
+        Ok(layers.map(|((c, absorbs), gram)| Layer::new(model, c, gram, absorbs, self.options)).collect())
+    }
+
+    fn decide(
+        &mut self,
+        model: &Model,
+        layers: &mut [Layer<'_>],
+        samples: Option<&Samples>,
+    ) -> Result<Decision, Error> {
+        self.enter("searching");
+        let Some(samples) = samples else {
+            let selection = by_weight_error(layers, self.options.tolerance)?;
+            self.enter("fitting");
+            let choice = selection.accepted.last().cloned().unwrap_or_else(|| vec![None; layers.len()]);
+            for (layer, key) in layers.iter_mut().zip(&choice) {
+                if let Some(key) = key {
+                    layer.fit(*key, self.options, self.observer)?;
+                }
+            }
+            return Ok(Decision { selection, choice });
+        };
+        let bench = Bench::new(model, samples.selection.clone())?;
+        let selection = Search { layers, bench: &bench, options: self.options, observer: self.observer }.run()?;
+        drop(bench);
+
+        self.enter("checking on held-out samples");
+        let held_out = Bench::new(model, samples.held_out.clone())?;
+        let mut rejected = 0;
+        let mut choice = vec![None; layers.len()];
+        for candidate in selection.accepted.iter().rev() {
+            let measured = held_out.compare(&dense_patch(layers, candidate)?)?;
+            if measured.observed <= self.options.tolerance {
+                choice.clone_from(candidate);
+                break;
+            }
+            rejected += 1;
+        }
+        if rejected > 0 {
+            self.notes.push(format!(
+                "{rejected} smaller choice{} passed on the selection samples but not on the held-out ones and {} given up.",
+                if rejected == 1 { "" } else { "s" },
+                if rejected == 1 { "was" } else { "were" }
+            ));
+        }
+        Ok(Decision { selection, choice })
+    }
+
+    fn write(&mut self, model: &Model, layers: &[Layer<'_>], choice: &Choice) -> Result<u64, Error> {
+        let mut patch = Patch::default();
+        for (layer, key) in layers.iter().zip(choice) {
+            if let Some(key) = key {
+                patch.merge(layer.generator_patch(*key)?);
+            }
+        }
+        let mut edited = model.apply(&patch)?;
+        if edited.len() > model.size_bytes() {
+            // Cannot come from generators, each of which saves bytes; embedding external data can add a few.
+            edited = model.apply(&Patch::default())?;
+        }
+        let external = if self.options.external_data { ExternalData::Always } else { ExternalData::Auto };
+        let written = edited.write(&self.options.output, external)?;
+        Ok(written.model_bytes + written.data_bytes)
+    }
+
+    fn dry_report(
+        mut self,
+        model: &Model,
+        survey: &Survey,
+        chosen: &[&Candidate],
+        passed_over: Vec<(usize, LayerReport)>,
+    ) -> Result<Report, Error> {
+        self.enter("loading into tract");
+        let loaded = Loaded::new(model.apply(&Patch::default())?.to_bytes());
+        if let Err(e) = loaded {
+            self.notes.push(format!("The model cannot be run ({e}): a compilation could not measure quality."));
+        }
+        let mut layers: Vec<(usize, LayerReport)> =
+            chosen.iter().map(|c| (c.id, describe::possible(c, self.options))).chain(passed_over).collect();
+        layers.sort_by_key(|l| l.0);
+        Ok(self.report(model, survey, layers.into_iter().map(|(_, l)| l).collect()))
+    }
+
+    fn report(mut self, model: &Model, survey: &Survey, layers: Vec<LayerReport>) -> Report {
+        if let Some(phase) = self.phase.take() {
+            self.seconds.push(PhaseTime { phase: phase.into(), seconds: self.since.elapsed().as_secs_f64() });
+        }
+        Report {
+            schema_version: SCHEMA_VERSION,
+            adntn_version: env!("CARGO_PKG_VERSION").into(),
+            input: FileReport {
+                path: self.options.input.display().to_string(),
+                bytes: model.size_bytes(),
+                parameters: describe::parameters(model),
+            },
+            output: None,
+            settings: Settings {
+                tolerance: self.options.tolerance,
+                seed: self.options.seed,
+                activation: self.options.activation.to_string(),
+                layout: self.options.layout.map(|l| l.to_string()),
+                bond: self.options.bond,
+            },
+            data: None,
+            quality: None,
+            layers,
+            skipped: survey
+                .skipped
+                .iter()
+                .map(|s| SkippedReport {
+                    node: s.node.clone(),
+                    op: s.op.clone(),
+                    weight: s.weight.clone(),
+                    shape: s.shape.clone(),
+                    reason: s.reason.to_string(),
+                })
+                .collect(),
+            notes: self.notes,
+            stopped: None::<StopReason>,
+            seconds: self.seconds,
+        }
+    }
+}
+
+fn outputs(model: &Model, data: &adntn_fit::data::Dataset) -> Result<Vec<Output>, Error> {
+    crate::trial::run(model, &Patch::default(), data, &[])
+}
+
+fn check_options(options: &Options) -> Result<(), Error> {
+    if !(0.0..=1.0).contains(&options.tolerance) {
+        return Err(Error::Usage(format!(
+            "the tolerance is {}: give a share between 0 and 1, such as 0.01 or 1%",
+            options.tolerance
+        )));
+    }
+    if options.bond == Some(0) {
+        return Err(Error::Usage("the bond dimension is 0: give 1 or more".into()));
+    }
+    if options.dry_run {
+        return Ok(());
+    }
+    let same = match (options.input.canonicalize(), options.output.canonicalize()) {
+        (Ok(input), Ok(output)) => input == output,
+        _ => options.input == options.output,
+    };
+    if same {
+        return Err(Error::SameFile(options.output.clone()));
+    }
+    if options.output.is_dir() {
+        return Err(Error::Usage(format!("{}: the output is a folder: name a file", options.output.display())));
+    }
+    let folder = options.output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        return Err(Error::Usage(format!("{}: the output's folder does not exist", folder.display())));
+    }
+    Ok(())
+}
+
+fn refuse_broken_weights(path: &Path, survey: &Survey) -> Result<(), Error> {
+    match survey.skipped.iter().find(|s| matches!(s.reason, SkipReason::NotFinite)) {
+        Some(s) => {
+            Err(Error::BrokenWeight { path: path.to_path_buf(), weight: s.weight.clone(), node: s.node.clone() })
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,217 @@
+//! The report of a compilation: what changed, by how much, and how that was measured.
+//!
+//! Its JSON form follows `compiler/report.schema.json`; sizes are bytes, times seconds, errors and shares plain numbers
+//! (0.01 is 1 %).
+
+use adntn_fit::quality::Metric;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Version of the JSON form; raised when a field changes its meaning or goes.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Everything there is to say about one compilation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Report {
+    /// Version of this form.
+    pub schema_version: u32,
+    /// Version of adntn that made the report.
+    pub adntn_version: String,
+    /// The model that was read.
+    pub input: FileReport,
+    /// The model that was written; absent after a dry run.
+    pub output: Option<FileReport>,
+    /// The settings that mattered.
+    pub settings: Settings,
+    /// Where the samples came from and how they were used; absent when none could be run.
+    pub data: Option<DataReport>,
+    /// Quality of the written file; absent after a dry run or when the model could not be run.
+    pub quality: Option<QualityReport>,
+    /// Every dense weight that could be replaced, in graph order.
+    pub layers: Vec<LayerReport>,
+    /// Every Conv, Gemm and MatMul that could not be replaced, with the reason.
+    pub skipped: Vec<SkippedReport>,
+    /// Things the user should know, a sentence each.
+    pub notes: Vec<String>,
+    /// Which limit ended the search for smaller generators.
+    pub stopped: Option<StopReason>,
+    /// Wall-clock seconds of each phase.
+    pub seconds: Vec<PhaseTime>,
+}
+
+/// A model file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FileReport {
+    /// Its path as given.
+    pub path: String,
+    /// Its size with the external data it refers to.
+    pub bytes: u64,
+    /// Parameters (elements of all floating-point initializers and constants).
+    pub parameters: u64,
+}
+
+/// Settings of the compilation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Settings {
+    /// Largest accepted loss of quality.
+    pub tolerance: f64,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// σ between levels.
+    pub activation: String,
+    /// The only leg layout allowed, if restricted.
+    pub layout: Option<String>,
+    /// The only bond dimension allowed, if restricted.
+    pub bond: Option<usize>,
+}
+
+/// The samples used.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DataReport {
+    /// The calibration file, or `synthetic` for standard normal noise.
+    pub source: String,
+    /// The held-out file; absent when part of the calibration samples was set aside instead.
+    pub held_out_source: Option<String>,
+    /// Samples whose activations weigh the fits.
+    pub fit_samples: usize,
+    /// Samples on which candidates are compared.
+    pub selection_samples: usize,
+    /// Samples used for the final measurement only.
+    pub held_out_samples: usize,
+}
+
+/// Quality of the written file against the original, on the held-out samples.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct QualityReport {
+    /// `top1-agreement` or `relative-rms`.
+    #[schemars(with = "String")]
+    pub metric: Metric,
+    /// Quality of the original: 1 for agreement, 0 for relative RMS.
+    pub before: f64,
+    /// Quality of the compiled model in the same unit.
+    pub after: f64,
+    /// 95 % confidence interval of `after` (Wilson), for agreement only.
+    pub interval: Option<(f64, f64)>,
+    /// Loss of quality: what the tolerance bounds.
+    pub loss: f64,
+    /// Whether the loss is within the tolerance.
+    pub within_tolerance: bool,
+    /// Relative RMS difference of the outputs.
+    pub relative_rms: f64,
+    /// Accuracy of the original on the labels, when the held-out samples have them.
+    pub accuracy_before: Option<f64>,
+    /// Accuracy of the compiled model on the same labels.
+    pub accuracy_after: Option<f64>,
+}
+
+/// One dense weight.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LayerReport {
+    /// Readable name.
+    pub layer: String,
+    /// ONNX operator that uses it.
+    pub op: String,
+    /// Name of the weight in the model.
+    pub weight: String,
+    /// Shape of the weight as stored.
+    pub shape: Vec<i64>,
+    /// Whether the weight was replaced; if not, `reason` says why.
+    pub replaced: bool,
+    /// Why the layer stays dense.
+    pub reason: Option<String>,
+    /// The generator that replaces the weight.
+    pub generator: Option<GeneratorReport>,
+    /// Elements of the weight.
+    pub parameters_before: u64,
+    /// Parameters of the generator, or of the weight if it stays.
+    pub parameters_after: u64,
+    /// `parameters_before / parameters_after`.
+    pub ratio: f64,
+    /// Bytes of the weight in the file.
+    pub bytes_before: u64,
+    /// Bytes of the cores and nodes in their place, or of the weight if it stays.
+    pub bytes_after: u64,
+    /// ‖W−G‖/‖W‖.
+    pub weight_error: Option<f64>,
+    /// Relative RMS error of this layer's output when only this layer is replaced, on the held-out samples.
+    pub output_error: Option<f64>,
+    /// The same as a signal to noise ratio in decibels.
+    pub output_sqnr_db: Option<f64>,
+    /// Share of held-out samples whose top class stays when only this layer is replaced, for classifiers.
+    pub top1_agreement: Option<f64>,
+    /// Range of compression ratios this layer's generators span (a dry run's answer).
+    pub possible_ratios: Option<(f64, f64)>,
+}
+
+/// The tensor network in place of a weight.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct GeneratorReport {
+    /// `ttn`.
+    pub topology: String,
+    /// `interleaved` or `separated`.
+    pub layout: String,
+    /// Dimensions of the output legs.
+    pub output_legs: Vec<usize>,
+    /// Dimensions of the input legs.
+    pub input_legs: Vec<usize>,
+    /// Bond dimension χ.
+    pub bond: usize,
+    /// σ.
+    pub activation: String,
+    /// Optimiser steps of the fit.
+    pub steps: usize,
+    /// Expected relative output error on the fit samples at the start and after the fit.
+    pub fit_errors: (f64, f64),
+}
+
+/// A node that was not considered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SkippedReport {
+    /// Node name.
+    pub node: String,
+    /// ONNX operator.
+    pub op: String,
+    /// Name of the weight, if it has one.
+    pub weight: String,
+    /// Shape of the weight, if known.
+    pub shape: Vec<i64>,
+    /// Why it was left alone.
+    pub reason: String,
+}
+
+/// Which limit ended the search.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum StopReason {
+    /// Anything smaller loses more quality than allowed.
+    Tolerance,
+    /// Every layer has the smallest generator on offer.
+    Smallest,
+    /// No generator is smaller than its weight.
+    NoGain,
+    /// The model could not be run, so weight errors bounded the choice.
+    Unmeasured,
+}
+
+/// Time of a phase.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PhaseTime {
+    /// Name of the phase.
+    pub phase: String,
+    /// Wall-clock seconds.
+    pub seconds: f64,
+}
+
+impl Report {
+    /// Bytes of the input over bytes of the output.
+    #[must_use]
+    pub fn file_ratio(&self) -> Option<f64> {
+        self.output.as_ref().map(|o| self.input.bytes as f64 / o.bytes.max(1) as f64)
+    }
+
+    /// The JSON Schema (draft 2020-12) of this report's JSON form.
+    #[must_use]
+    pub fn schema() -> serde_json::Value {
+        schemars::schema_for!(Report).to_value()
+    }
+}

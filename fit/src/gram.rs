@@ -1,0 +1,238 @@
+//! Second moments of the activations that enter a layer.
+
+use adntn_networks::InputWeighting;
+use rayon::prelude::*;
+
+use crate::matrix;
+
+/// Rows kept as they are before the statistics are condensed into an I×I matrix: up to this share of I.
+const KEEP_ROWS: f64 = 0.5;
+/// Rows are condensed in pieces of about this many elements.
+const PIECE: usize = 1 << 22;
+
+/// Collects activation rows of a layer; [`finish`](GramBuilder::finish) turns them into a [`Gram`].
+#[derive(Debug)]
+pub struct GramBuilder {
+    features: usize,
+    rows: usize,
+    pending: Vec<f32>,
+    dense: Option<Vec<f32>>,
+    sum: Vec<f64>,
+}
+
+/// `H = (1−ρ)·C + ρ·I`, the regularised second-moment matrix (I×I) of a layer's inputs, scaled to unit mean diagonal.
+///
+/// C is the covariance when the layer has a bias that can absorb the mean (see [`GramBuilder::finish`]), else the
+/// uncentred Gram matrix. The ridge ρ guards against directions that few samples leave undetermined.
+#[derive(Debug, Clone)]
+pub struct Gram {
+    features: usize,
+    rows: usize,
+    mean: Vec<f32>,
+    ridge: f32,
+    moments: Moments,
+}
+
+#[derive(Debug, Clone)]
+enum Moments {
+    /// N×I rows, already divided by the square root of their number.
+    Rows(Vec<f32>),
+    /// I×I.
+    Dense(Vec<f32>),
+}
+
+impl GramBuilder {
+    /// Statistics of rows with `features` columns.
+    #[must_use]
+    pub fn new(features: usize) -> Self {
+        GramBuilder { features, rows: 0, pending: Vec::new(), dense: None, sum: vec![0.0; features] }
+    }
+
+    /// Adds rows (row-major, `features` columns).
+    pub fn add(&mut self, rows: &[f32]) {
+        for row in rows.chunks_exact(self.features.max(1)) {
+            for (s, &v) in self.sum.iter_mut().zip(row) {
+                *s += f64::from(v);
+            }
+            self.rows += 1;
+        }
+        self.pending.extend_from_slice(rows);
+        let pending_rows = self.pending.len() / self.features.max(1);
+        let keep = (self.features as f64 * KEEP_ROWS) as usize;
+        let full = self.pending.len() >= PIECE.max(self.features * 256);
+        if pending_rows > keep && (full || (self.dense.is_none() && pending_rows > self.features)) {
+            self.condense();
+        }
+    }
+
+    fn condense(&mut self) {
+        let f = self.features;
+        let dense = self.dense.get_or_insert_with(|| vec![0.0; f * f]);
+        let n = self.pending.len() / f.max(1);
+        matrix::gemm(f, f, n, 1.0, matrix::transposed(&self.pending, f), matrix::plain(&self.pending, f), 1.0, dense);
+        self.pending.clear();
+    }
+
+    /// The matrix H. With `centred`, the mean is removed: right when the layer's bias can take `(W−G)·mean`.
+    ///
+    /// Returns `None` when no rows were added or all of them are zero.
+    #[must_use]
+    pub fn finish(mut self, centred: bool, ridge: f32) -> Option<Gram> {
+        if self.rows == 0 || self.features == 0 {
+            return None;
+        }
+        if self.dense.is_some() && !self.pending.is_empty() {
+            self.condense();
+        }
+        let count = self.rows as f64;
+        let mean: Vec<f32> = self.sum.iter().map(|&s| if centred { (s / count) as f32 } else { 0.0 }).collect();
+        let scale = (1.0 / count) as f32;
+        let mut moments = match self.dense {
+            Some(mut c) => {
+                c.par_chunks_mut(self.features).enumerate().for_each(|(i, row)| {
+                    for (v, &m) in row.iter_mut().zip(&mean) {
+                        *v = *v * scale - mean[i] * m;
+                    }
+                });
+                Moments::Dense(c)
+            }
+            None => {
+                let mut x = self.pending;
+                x.par_chunks_mut(self.features).for_each(|row| {
+                    for (v, &m) in row.iter_mut().zip(&mean) {
+                        *v = (*v - m) * scale.sqrt();
+                    }
+                });
+                Moments::Rows(x)
+            }
+        };
+        let trace: f64 = match &moments {
+            Moments::Dense(c) => (0..self.features).map(|i| f64::from(c[i * self.features + i])).sum(),
+            Moments::Rows(x) => x.iter().map(|&v| f64::from(v).powi(2)).sum(),
+        };
+        if trace <= 0.0 || !trace.is_finite() {
+            return None;
+        }
+        let unit = (self.features as f64 / trace) * f64::from(1.0 - ridge);
+        match &mut moments {
+            Moments::Dense(c) => c.par_iter_mut().for_each(|v| *v *= unit as f32),
+            Moments::Rows(x) => x.par_iter_mut().for_each(|v| *v *= unit.sqrt() as f32),
+        }
+        Some(Gram { features: self.features, rows: self.rows, mean, ridge, moments })
+    }
+}
+
+impl Gram {
+    /// I, the number of input features.
+    #[must_use]
+    pub fn features(&self) -> usize {
+        self.features
+    }
+
+    /// How many activation rows the statistics rest on.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The mean that was removed (I entries; zeros when it was kept).
+    #[must_use]
+    pub fn mean(&self) -> &[f32] {
+        &self.mean
+    }
+
+    /// Writes `E·H` into `out` (both O×I, row-major).
+    pub fn apply(&self, e: &[f32], out: &mut [f32]) {
+        let f = self.features;
+        let o = e.len() / f.max(1);
+        out.par_iter_mut().zip(e).for_each(|(out, &e)| *out = self.ridge * e);
+        match &self.moments {
+            Moments::Dense(c) => matrix::gemm(o, f, f, 1.0, matrix::plain(e, f), matrix::plain(c, f), 1.0, out),
+            Moments::Rows(x) => {
+                let n = x.len() / f;
+                let mut y = vec![0.0; o * n];
+                matrix::gemm(o, n, f, 1.0, matrix::plain(e, f), matrix::transposed(x, f), 0.0, &mut y);
+                matrix::gemm(o, f, n, 1.0, matrix::plain(&y, n), matrix::plain(x, f), 1.0, out);
+            }
+        }
+    }
+
+    /// Multiply-adds of one [`apply`](Gram::apply) for a matrix with `outputs` rows.
+    #[must_use]
+    pub fn multiply_adds(&self, outputs: usize) -> u64 {
+        let per_row = match &self.moments {
+            Moments::Dense(_) => self.features * self.features,
+            Moments::Rows(x) => 2 * x.len(),
+        };
+        (outputs * per_row) as u64
+    }
+
+    /// The input feature whose digits along `places` make up `kept` and along `rest` make up `index`; `None` in the padding.
+    fn feature_index(
+        &self,
+        legs: &[usize],
+        index: usize,
+        places: &[usize],
+        rest: &[usize],
+        kept: usize,
+    ) -> Option<usize> {
+        let mut digits = vec![0; legs.len()];
+        let mut rem = kept;
+        for &p in places.iter().rev() {
+            digits[p] = rem % legs[p];
+            rem /= legs[p];
+        }
+        let mut rem = index;
+        for &p in rest.iter().rev() {
+            digits[p] = rem % legs[p];
+            rem /= legs[p];
+        }
+        let flat = digits.iter().zip(legs).fold(0, |a, (&d, &n)| a * n + d);
+        (flat < self.features).then_some(flat)
+    }
+}
+
+impl InputWeighting for Gram {
+    fn marginal(&self, legs: &[usize], places: &[usize]) -> Vec<f64> {
+        let rest: Vec<usize> = (0..legs.len()).filter(|p| !places.contains(p)).collect();
+        let d: usize = places.iter().map(|&p| legs[p]).product();
+        let traced: usize = rest.iter().map(|&p| legs[p]).product();
+        let f = self.features;
+        let blocks: Vec<Vec<Option<usize>>> =
+            (0..traced).map(|t| (0..d).map(|k| self.feature_index(legs, t, places, &rest, k)).collect()).collect();
+        let mut out = vec![0.0f64; d * d];
+        match &self.moments {
+            Moments::Dense(c) => out.par_chunks_mut(d.max(1)).enumerate().for_each(|(a, row)| {
+                for block in &blocks {
+                    let Some(ia) = block[a] else { continue };
+                    for (slot, ib) in row.iter_mut().zip(block) {
+                        if let Some(ib) = ib {
+                            *slot += f64::from(c[ia * f + ib]);
+                        }
+                    }
+                }
+            }),
+            Moments::Rows(x) => {
+                // Sum over samples and traced indices of outer products: one tall matrix times its transpose.
+                let n = x.len() / f.max(1);
+                let mut tall = Vec::with_capacity(n * traced * d);
+                for row in x.chunks_exact(f.max(1)) {
+                    for block in &blocks {
+                        tall.extend(block.iter().map(|i| i.map_or(0.0, |i| row[i])));
+                    }
+                }
+                let mut g = vec![0.0f32; d * d];
+                matrix::gemm(d, d, n * traced, 1.0, matrix::transposed(&tall, d), matrix::plain(&tall, d), 0.0, &mut g);
+                out.iter_mut().zip(&g).for_each(|(o, &v)| *o = f64::from(v));
+            }
+        }
+        let norm = 1.0 / traced.max(1) as f64;
+        for (k, v) in out.iter_mut().enumerate() {
+            *v *= norm;
+            if k / d == k % d {
+                *v += f64::from(self.ridge);
+            }
+        }
+        out
+    }
+}

@@ -1,0 +1,240 @@
+//! Layer-wise fitting: a generator G against one trained weight W, minimising `tr((W−G)·H·(W−G)ᵀ)`.
+
+use std::ops::Range;
+
+use adntn_networks::{Generator, GeneratorSpec, InputWeighting, Shape, Workspace, start};
+use rayon::prelude::*;
+
+use crate::adam::{Adam, Schedule};
+use crate::error::Error;
+use crate::gram::Gram;
+
+/// A trained weight and what is known of its inputs.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// W, O×I row-major.
+    pub weight: &'a [f32],
+    /// O.
+    pub outputs: usize,
+    /// I.
+    pub inputs: usize,
+    /// Statistics of the inputs; without them H is the identity.
+    pub gram: Option<&'a Gram>,
+}
+
+/// How much work a fit may take.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Effort {
+    /// Multiply-adds a fit may spend. Counted, not timed, so that results do not depend on the machine.
+    pub multiply_adds: u64,
+    /// Bounds on the number of steps whatever they cost.
+    pub steps: (usize, usize),
+    /// Peak relative step size (see [`Schedule::peak`]).
+    pub rate: f32,
+}
+
+impl Default for Effort {
+    fn default() -> Self {
+        Effort { multiply_adds: 300_000_000_000, steps: (16, 300), rate: 0.02 }
+    }
+}
+
+/// A fitted generator.
+#[derive(Debug, Clone)]
+pub struct Fitted {
+    /// The generator with the smallest error seen.
+    pub generator: Generator,
+    /// `sqrt(tr(E·H·Eᵀ)/tr(W·H·Wᵀ))` of the start, E = W−G: the expected relative RMS error of the layer's output.
+    pub start_error: f64,
+    /// The same after the fit.
+    pub error: f64,
+    /// Optimiser steps taken.
+    pub steps: usize,
+}
+
+impl Target<'_> {
+    /// The hierarchical-SVD start for `spec`, weighted by the activations when they are known, and its relative error.
+    ///
+    /// # Errors
+    /// [`Error::Network`] when `spec` does not fit W.
+    pub fn start(&self, spec: &GeneratorSpec) -> Result<(Generator, f64), Error> {
+        let generator = start::hierarchical_svd(self.weight, spec, self.gram.map(|g| g as &dyn InputWeighting))?;
+        let mut objective = Objective::new(self, &generator);
+        let error = objective.error(&generator);
+        Ok((generator, error))
+    }
+
+    /// Improves `generator` by gradient steps within `effort`; `progress` is told (step, steps, relative error).
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] when W or the objective is not finite.
+    pub fn fit(
+        &self,
+        generator: Generator,
+        effort: &Effort,
+        mut progress: impl FnMut(usize, usize, f64),
+    ) -> Result<Fitted, Error> {
+        let mut generator = generator;
+        let mut objective = Objective::new(self, &generator);
+        let cost = objective.multiply_adds(&generator).max(1);
+        let affordable = usize::try_from(effort.multiply_adds / cost).unwrap_or(usize::MAX);
+        let steps = affordable.clamp(effort.steps.0, effort.steps.1.max(effort.steps.0));
+        let schedule = Schedule { steps, peak: effort.rate, warmup: 0.1 };
+        let mut adam = Adam::new(generator.params(), &core_ranges(generator.shape()));
+        let start_error = objective.error(&generator);
+        if !start_error.is_finite() {
+            return Err(Error::NotFinite { what: "the error of the start".into() });
+        }
+        let (mut best, mut best_params) = (start_error, generator.params().to_vec());
+        let mut gradient = vec![0.0; generator.parameter_count()];
+        for t in 0..steps {
+            let error = objective.error_and_gradient(&generator, &mut gradient);
+            if error < best {
+                best = error;
+                best_params.copy_from_slice(generator.params());
+            }
+            progress(t, steps, best);
+            adam.step(generator.params_mut(), &gradient, schedule.rate(t));
+        }
+        let last = objective.error(&generator);
+        if last < best {
+            best = last;
+        } else {
+            generator.params_mut().copy_from_slice(&best_params);
+        }
+        Ok(Fitted { generator, start_error, error: best, steps })
+    }
+}
+
+/// Evaluates the objective and its gradient, all buffers reused from step to step.
+struct Objective<'a> {
+    target: Target<'a>,
+    workspace: Workspace<f32>,
+    /// W in leaf order, when there are no statistics and E is formed in that order; empty otherwise.
+    reference: Vec<f32>,
+    error: Vec<f32>,
+    product: Vec<f32>,
+    leaf: Vec<f32>,
+    power: f64,
+}
+
+impl<'a> Objective<'a> {
+    fn new(target: &Target<'a>, generator: &Generator) -> Self {
+        let (o, i) = (target.outputs, target.inputs);
+        let mut reference = Vec::new();
+        let mut product = Vec::new();
+        let power = match target.gram {
+            None => {
+                generator.spec().layout.gather(target.weight, o, i, &mut reference);
+                sum_products(target.weight, target.weight)
+            }
+            Some(gram) => {
+                product.resize(o * i, 0.0);
+                gram.apply(target.weight, &mut product);
+                sum_products(target.weight, &product)
+            }
+        };
+        Objective {
+            target: *target,
+            workspace: Workspace::default(),
+            reference,
+            error: Vec::new(),
+            product,
+            leaf: Vec::new(),
+            power: power.max(f64::MIN_POSITIVE),
+        }
+    }
+
+    fn multiply_adds(&self, generator: &Generator) -> u64 {
+        // Forward, and twice as much in the adjoint.
+        let gram = self.target.gram.map_or(0, |g| g.multiply_adds(self.target.outputs));
+        3 * forward_multiply_adds(generator.shape()) + gram + 16 * (self.target.outputs * self.target.inputs) as u64
+    }
+
+    fn error(&mut self, generator: &Generator) -> f64 {
+        self.residual(generator);
+        (self.loss().max(0.0) / self.power).sqrt()
+    }
+
+    /// E = G − W into `self.error`.
+    fn residual(&mut self, generator: &Generator) {
+        let values = generator.forward(&mut self.workspace);
+        let weight = if self.target.gram.is_some() {
+            generator.spec().layout.scatter(values, self.target.outputs, self.target.inputs, &mut self.error);
+            self.target.weight
+        } else {
+            self.error.clear();
+            self.error.extend_from_slice(values);
+            &self.reference
+        };
+        self.error.par_iter_mut().zip(weight).for_each(|(e, &w)| *e -= w);
+    }
+
+    fn loss(&mut self) -> f64 {
+        match self.target.gram {
+            None => sum_products(&self.error, &self.error),
+            Some(gram) => {
+                gram.apply(&self.error, &mut self.product);
+                sum_products(&self.error, &self.product)
+            }
+        }
+    }
+
+    fn error_and_gradient(&mut self, generator: &Generator, gradient: &mut [f32]) -> f64 {
+        self.residual(generator);
+        let loss = self.loss();
+        let scale = (2.0 / self.power) as f32;
+        let dw: &[f32] = if self.target.gram.is_some() {
+            self.product.par_iter_mut().for_each(|v| *v *= scale);
+            generator.spec().layout.gather(&self.product, self.target.outputs, self.target.inputs, &mut self.leaf);
+            &self.leaf
+        } else {
+            self.error.par_iter_mut().for_each(|v| *v *= scale);
+            &self.error
+        };
+        gradient.copy_from_slice(generator.adjoint(&mut self.workspace, dw));
+        (loss.max(0.0) / self.power).sqrt()
+    }
+}
+
+/// Where each core lies in the parameter vector; the overall scale is one of them.
+fn core_ranges(shape: &Shape) -> Vec<Range<usize>> {
+    let isometries =
+        (1..shape.levels.len()).flat_map(|l| (0..shape.levels[l - 1].len()).map(move |s| shape.isometry(l, s)));
+    let mut ranges: Vec<Range<usize>> = std::iter::once(shape.top()).chain(isometries).collect();
+    let end = ranges.last().map_or(0, |r| r.end);
+    ranges.push(end..shape.parameters());
+    ranges
+}
+
+/// Multiply-adds of one forward pass that expands the legs of each level from first to last.
+fn forward_multiply_adds(shape: &Shape) -> u64 {
+    let mut total = 0;
+    for pair in shape.levels.windows(2) {
+        let mut size: u64 = pair[0].iter().map(|&d| d as u64).product();
+        for (&parent, children) in pair[0].iter().zip(pair[1].chunks_exact(2)) {
+            let expanded = (children[0] * children[1]) as u64;
+            total += size * expanded;
+            size = size / (parent as u64).max(1) * expanded;
+        }
+    }
+    total
+}
+
+/// `Σ aᵢbᵢ` in double precision, in pieces of fixed size so that the result does not depend on the number of threads.
+fn sum_products(a: &[f32], b: &[f32]) -> f64 {
+    const PIECE: usize = 1 << 14;
+    let parts: Vec<f64> = a
+        .par_chunks(PIECE)
+        .zip(b.par_chunks(PIECE))
+        .map(|(a, b)| a.iter().zip(b).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum())
+        .collect();
+    parts.iter().sum()
+}
+
+/// Relative error ‖W−G‖/‖W‖ of a weight in the plain (Frobenius) norm.
+#[must_use]
+pub fn weight_error(weight: &[f32], approximation: &[f32]) -> f64 {
+    let difference: Vec<f32> = weight.iter().zip(approximation).map(|(w, g)| g - w).collect();
+    (sum_products(&difference, &difference) / sum_products(weight, weight).max(f64::MIN_POSITIVE)).sqrt()
+}
