@@ -114,3 +114,29 @@ fn file_name(path: &Path) -> Result<&std::ffi::OsStr, Error> {
 fn failed(path: &Path, problem: io::Error) -> Error {
     Error::Write { file: path.to_owned(), problem }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The last step fails where the model's name is suddenly a folder's.
+    #[test]
+    fn data_are_put_back_where_the_model_cannot_be_placed() {
+        for old in [Some("old data"), None] {
+            let folder = tempfile::tempdir().unwrap();
+            let (model, data) = (folder.path().join("m.onnx"), folder.path().join("m.onnx.data"));
+            fs::create_dir(&model).unwrap();
+            fs::write(model.join("something"), "").unwrap();
+            if let Some(old) = old {
+                fs::write(&data, old).unwrap();
+            }
+            let content = Rope::from(bytes::Bytes::from_static(b"new"));
+            let staged = (data.as_path(), stage(&data, &content).unwrap());
+            let error = place(&model, stage(&model, &content).unwrap(), Some(staged)).unwrap_err();
+            assert!(matches!(error, Error::Write { .. }), "{error}");
+            assert_eq!(fs::read_to_string(&data).ok().as_deref(), old);
+            let left = fs::read_dir(folder.path()).unwrap().count();
+            assert_eq!(left, 1 + usize::from(old.is_some()));
+        }
+    }
+}

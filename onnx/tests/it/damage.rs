@@ -86,18 +86,12 @@ fn deep_nesting_is_read_or_refused_but_never_overflows() {
     assert!(field.starts_with("graph.node[0].attribute[0].g.node[0]"), "{field}");
     // Deeper than any stack: each layer wraps the last one as graph, node and attribute.
     let mut bytes = Vec::new();
-    for _ in 0..20_000 {
+    while bytes.len() < 40_000 {
         for tag in [0x32, 0x2a, 0x0a] {
-            let length = bytes.len() as u64;
-            bytes.reverse();
-            let mut header = vec![tag];
-            prost::encoding::encode_varint(length, &mut header);
-            header.reverse();
-            bytes.extend(header);
-            bytes.reverse();
-        }
-        if bytes.len() > 40_000 {
-            break;
+            let mut outer = vec![tag];
+            prost::encoding::encode_varint(bytes.len() as u64, &mut outer);
+            outer.extend(bytes);
+            bytes = outer;
         }
     }
     let mut model = vec![0x08, 10, 0x3a];

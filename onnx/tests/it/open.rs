@@ -128,6 +128,46 @@ fn raw_data_are_slices_of_what_was_read() {
     assert_eq!(model.apply(&Patch::default()).unwrap().to_bytes().as_ptr(), bytes.as_ptr());
 }
 
+/// A file of 256 MiB that takes no space on the disk: one tensor of zeros.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_large_file_is_not_read_into_memory() {
+    use std::io::Write;
+    let resident = || {
+        let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+        pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+    };
+    let length = 1_u64 << 28;
+    let sized = |tag: u8, length: u64, rest: u64| {
+        let mut header = vec![tag];
+        prost::encoding::encode_varint(length, &mut header);
+        let total = header.len() as u64 + rest;
+        (header, total)
+    };
+    let head = prost::Message::encode_to_vec(&pb::TensorProto {
+        name: Some("zeros".into()),
+        data_type: Some(1),
+        dims: vec![length as i64 / 4],
+        ..Default::default()
+    });
+    let (raw, total) = sized(0x4a, length, length);
+    let (tensor, total) = sized(0x2a, head.len() as u64 + total, head.len() as u64 + total);
+    let (graph, _) = sized(0x3a, total, total);
+    let rest = prost::Message::encode_to_vec(&pb::ModelProto { graph: None, ..build::sample() });
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().write_all(&[rest, graph, tensor, head, raw].concat()).unwrap();
+    let written = file.as_file().metadata().unwrap().len();
+    file.as_file().set_len(written + length).unwrap();
+
+    let before = resident();
+    let model = Model::open(file.path()).unwrap();
+    let edited = model.apply(&Patch::default()).unwrap();
+    assert_eq!(model.tensor_bytes(&model.graph().initializer[0]).unwrap(), length);
+    assert_eq!(edited.len(), written + length);
+    // Other tests may run in this process, but none of them takes so much.
+    assert!(resident() < before + length / 2, "from {before} to {}", resident());
+}
+
 #[test]
 fn floats_come_from_raw_and_typed_data() {
     let model = build::open(&build::sample()).unwrap();
