@@ -133,7 +133,7 @@ impl Candidate {
                 .graph()
                 .node
                 .get(*node)
-                .and_then(crate::find::constant_tensor)
+                .and_then(crate::origin::constant_tensor)
                 .ok_or_else(|| self.foreign(format!("its node {node} is no Constant"))),
         }
     }

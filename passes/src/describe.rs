@@ -89,17 +89,16 @@ fn node(out: &mut String, node: &pb::NodeProto, depth: usize) {
 }
 
 fn attribute(a: &pb::AttributeProto) -> String {
-    match AttributeType::try_from(a.r#type()) {
-        Ok(AttributeType::Float) => format!("{:?}", a.f()),
-        Ok(AttributeType::Int) => a.i().to_string(),
-        Ok(AttributeType::String) => format!("{:?}", String::from_utf8_lossy(a.s())),
-        Ok(AttributeType::Floats) if a.floats.len() > SHOWN_VECTOR => format!("{} floats", a.floats.len()),
-        Ok(AttributeType::Floats) => format!("{:?}", a.floats),
-        Ok(AttributeType::Ints) if a.ints.len() > SHOWN_VECTOR => format!("{} ints", a.ints.len()),
-        Ok(AttributeType::Ints) => format!("{:?}", a.ints),
-        Ok(AttributeType::Tensor) => a.t.as_ref().map_or_else(String::new, tensor),
-        Ok(other) => format!("<{}>", other.as_str_name().to_ascii_lowercase()),
-        Err(_) => "<untyped>".to_owned(),
+    match a.r#type() {
+        AttributeType::Float => format!("{:?}", a.f()),
+        AttributeType::Int => a.i().to_string(),
+        AttributeType::String => format!("{:?}", String::from_utf8_lossy(a.s())),
+        AttributeType::Floats if a.floats.len() > SHOWN_VECTOR => format!("{} floats", a.floats.len()),
+        AttributeType::Floats => format!("{:?}", a.floats),
+        AttributeType::Ints if a.ints.len() > SHOWN_VECTOR => format!("{} ints", a.ints.len()),
+        AttributeType::Ints => format!("{:?}", a.ints),
+        AttributeType::Tensor => a.t.as_ref().map_or_else(String::new, tensor),
+        other => format!("<{}>", other.as_str_name().to_ascii_lowercase()),
     }
 }
 

@@ -12,6 +12,7 @@ use adntn_onnx::{Model, pb};
 
 use crate::candidate::{Candidate, DenseUse, LayerKind, Root, Stored, WeightSource};
 use crate::name::{Namer, bodies};
+use crate::origin::{Origin, constant_tensor, is_standard, op_and_name, origin};
 use crate::skip::{SkipReason, Skipped};
 
 /// What the survey found.
@@ -48,14 +49,6 @@ pub fn find_candidates_with(model: &Model, options: &FindOptions) -> Survey {
     Finder { model, options }.run()
 }
 
-/// The tensor of a Constant node spelled with `value`.
-pub(crate) fn constant_tensor(node: &pb::NodeProto) -> Option<&pb::TensorProto> {
-    if !is_standard(node, "Constant") {
-        return None;
-    }
-    node.attribute.iter().find(|a| a.name() == "value").and_then(|a| a.t.as_ref())
-}
-
 const OLDEST_OPSET: i64 = 7;
 
 /// Ops that hold a trained matrix but have no rewrite.
@@ -89,14 +82,6 @@ const OTHER_WEIGHTED_OPS: [&str; 24] = [
 struct Finder<'m> {
     model: &'m Model,
     options: &'m FindOptions,
-}
-
-/// Where a value comes from.
-enum Origin {
-    Root(Root),
-    Sparse,
-    Spelling(String),
-    Computed(String),
 }
 
 impl<'m> Finder<'m> {
@@ -168,8 +153,10 @@ impl<'m> Finder<'m> {
                 (0, if flag("transA") { Stored::InputOutput } else { Stored::OutputInput }),
             ],
         };
-        let origins: Vec<(usize, Stored, Origin)> =
-            slots.into_iter().map(|(input, stored)| (input, stored, self.origin(self.input(index, input)))).collect();
+        let origins: Vec<(usize, Stored, Origin)> = slots
+            .into_iter()
+            .map(|(input, stored)| (input, stored, origin(self.model, self.input(index, input))))
+            .collect();
         let name = |input| self.input(index, input).to_owned();
         let usual = name(origins[0].0);
         if origins.len() > 1 && origins.iter().all(|(.., o)| !matches!(o, Origin::Computed(_))) {
@@ -197,39 +184,6 @@ impl<'m> Finder<'m> {
             return Err((name(*input), SkipReason::Grouped { groups }));
         }
         Ok((root, DenseUse { node: index, input: *input, kind, stored: *stored }))
-    }
-
-    /// Follows Identity nodes back to what makes a value.
-    fn origin(&self, value: &str) -> Origin {
-        let (graph, index) = (self.model.graph(), self.model.index());
-        let mut value = value;
-        // The bound only matters for cyclic graphs.
-        for _ in 0..=graph.node.len() {
-            if index.initializer(value).is_some() {
-                return Origin::Root(Root::Initializer(value.to_owned()));
-            }
-            if graph.sparse_initializer.iter().any(|s| s.values.as_ref().is_some_and(|v| v.name() == value)) {
-                return Origin::Sparse;
-            }
-            let Some((at, node)) = index.producer(value).and_then(|at| Some((at, graph.node.get(at)?))) else {
-                return Origin::Computed(match (value.is_empty(), index.is_graph_input(value)) {
-                    (true, _) => "a missing input".to_owned(),
-                    (_, true) => format!("graph input `{value}`"),
-                    _ => format!("undefined value `{value}`"),
-                });
-            };
-            if is_standard(node, "Constant") {
-                return match constant_tensor(node) {
-                    Some(_) => Origin::Root(Root::ConstantNode(at)),
-                    None => Origin::Spelling(node.attribute.first().map_or("nothing", |a| a.name()).to_owned()),
-                };
-            }
-            if !is_standard(node, "Identity") {
-                return Origin::Computed(op_and_name(node));
-            }
-            value = node.input.first().map_or("", String::as_str);
-        }
-        Origin::Computed(format!("a cycle through `{value}`"))
     }
 
     /// Checks everything about a root and its readers; `id` and `layer` are left for the caller.
@@ -313,7 +267,7 @@ impl<'m> Finder<'m> {
 
     /// The largest constant a node reads, if it has one that could be a matrix.
     fn largest_constant(&self, node: &pb::NodeProto) -> Option<String> {
-        let size = |name: &&String| match self.origin(name) {
+        let size = |name: &&String| match origin(self.model, name) {
             Origin::Root(root) => self.dims(&root).filter(|d| d.len() > 1).map(|d| d.iter().product::<i64>()),
             Origin::Sparse => Some(1),
             _ => None,
@@ -323,7 +277,7 @@ impl<'m> Finder<'m> {
 
     fn skip(&self, index: usize, weight: &str, reason: SkipReason) -> Skipped {
         let node = &self.model.graph().node[index];
-        let shape = match self.origin(weight) {
+        let shape = match origin(self.model, weight) {
             Origin::Root(root) => self.dims(&root).map(<[i64]>::to_vec).unwrap_or_default(),
             _ => Vec::new(),
         };
@@ -381,18 +335,8 @@ fn layer_kind(node: &pb::NodeProto) -> Option<LayerKind> {
     }
 }
 
-fn is_standard(node: &pb::NodeProto, op: &str) -> bool {
-    node.op_type() == op && matches!(node.domain(), "" | "ai.onnx")
-}
-
 fn int_attribute(node: &pb::NodeProto, name: &str) -> Option<i64> {
     node.attribute.iter().find(|a| a.name() == name).and_then(|a| a.i)
-}
-
-/// ``Gemm `fc` ``, for reasons.
-fn op_and_name(node: &pb::NodeProto) -> String {
-    let name = if node.name().is_empty() { node.output.first().map_or("", String::as_str) } else { node.name() };
-    format!("{} `{name}`", node.op_type())
 }
 
 /// Lists the weighted nodes of a body, and of the bodies in it.

@@ -1,4 +1,5 @@
 //! Every form a generator can be emitted in computes the generator's weight.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
 
@@ -150,6 +151,26 @@ fn the_interleaved_layout_needs_no_transposition_and_the_separated_one_a_small_o
                 let elements = common::interpreter::evaluate(&edited, &node.output[0]).1.len();
                 assert!(elements <= largest, "{} moves {elements} elements", node.name());
             }
+        }
+    }
+}
+
+/// A layout of four legs from (side, dim, place).
+fn custom(legs: [(Side, usize, usize); 4]) -> LegLayout {
+    LegLayout::custom(legs.map(|(side, dim, place)| Leg { side, dim, place }).to_vec()).unwrap()
+}
+
+#[test]
+fn layouts_that_no_order_of_parents_sorts_are_emitted_truly() {
+    use Side::{Input, Output};
+    for layout in [
+        // Outputs ask for the second parent first, inputs for the first.
+        custom([(Output, 3, 1), (Input, 4, 0), (Output, 5, 0), (Input, 2, 1)]),
+        // One parent holds two outputs that are no neighbours.
+        custom([(Output, 3, 0), (Output, 4, 2), (Output, 5, 1), (Input, 2, 0)]),
+    ] {
+        for left in [true, false] {
+            check(&random(spec(layout.clone(), 5)), left, 17, 8);
         }
     }
 }

@@ -1,4 +1,5 @@
 //! The tiny models on disk are what `make_tiny` makes, and each has its parameter file.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
 #[path = "../examples/tiny/mod.rs"]
