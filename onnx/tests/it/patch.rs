@@ -61,6 +61,18 @@ fn parts_can_be_put_into_a_graph_that_has_none() {
 }
 
 #[test]
+fn a_graph_in_two_pieces_gets_each_part_once() {
+    // The format joins fields that come twice.
+    let mut bytes = model(pb::GraphProto { name: Some("first".into()), ..Default::default() }).encode_to_vec();
+    let second = pb::GraphProto { doc_string: Some("second".into()), ..Default::default() };
+    bytes.extend(pb::ModelProto { graph: Some(second), ..Default::default() }.encode_to_vec());
+    let patch = Patch { add_initializers: vec![floats("w", &[1.0])], ..Patch::default() };
+    let edited = Model::from_bytes(bytes.into(), None).unwrap().apply(&patch).unwrap().model().unwrap();
+    assert_eq!((edited.graph().name(), edited.graph().doc_string()), ("first", "second"));
+    assert_eq!(edited.graph().initializer, patch.add_initializers);
+}
+
+#[test]
 fn inputs_that_list_initializers_can_go() {
     let mut old = sample();
     old.ir_version = Some(3);
