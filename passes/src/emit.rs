@@ -2,7 +2,7 @@
 //!
 //! Everything is named `{layer}/ttn/{part}/{op}` and tagged with the pass and the layer. The ops are valid from opset 7 on
 //! and follow the model's own opset. Models of IR version 3 and older would need every initializer listed as a graph input;
-//! they get Constant nodes instead.
+//! they get Constant nodes instead, and those before opset 9, where a Constant is a float, a Cast behind each shape.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,6 +20,8 @@ pub(crate) const LAYER_KEY: &str = "adntn.layer";
 
 /// First opset in which Slice takes its bounds as inputs.
 const SLICE_INPUTS_OPSET: i64 = 10;
+/// First opset whose Constant may hold integers.
+const INTEGER_CONSTANT_OPSET: i64 = 9;
 /// First IR version in which initializers need not be graph inputs.
 const FREE_INITIALIZERS_IR: i64 = 4;
 
@@ -163,17 +165,30 @@ impl<'a> Emitter<'a> {
         if let Some(name) = self.vectors.get(&(kind, values.clone())) {
             return name.clone();
         }
-        let text: Vec<String> = values.iter().map(i64::to_string).collect();
-        let name =
-            self.unique(&format!("{kind}/{}", if text.is_empty() { "scalar".to_owned() } else { text.join("x") }));
-        let raw: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        self.constant(pb::TensorProto {
-            name: Some(name.clone()),
-            data_type: Some(DataType::Int64 as i32),
+        let label = format!("{kind}/{}", values.iter().map(i64::to_string).collect::<Vec<_>>().join("x"));
+        let name = self.unique(&label);
+        let tensor = |name: &str, dtype: DataType, raw: Vec<u8>| pb::TensorProto {
+            name: Some(name.to_owned()),
+            data_type: Some(dtype as i32),
             dims: vec![values.len() as i64],
             raw_data: Some(Bytes::from(raw)),
             ..Default::default()
-        });
+        };
+        if self.constants_as_nodes && self.opset < INTEGER_CONSTANT_OPSET {
+            // Doubles hold every dimension exactly.
+            let double = self.unique(&format!("{label}/double"));
+            self.constant(tensor(&double, DataType::Double, bytes(values.iter().map(|&v| (v as f64).to_le_bytes()))));
+            self.node(pb::NodeProto {
+                name: Some(name.clone()),
+                op_type: Some("Cast".to_owned()),
+                input: vec![double],
+                output: vec![name.clone()],
+                attribute: vec![int_attribute("to", DataType::Int64 as i64)],
+                ..Default::default()
+            });
+        } else {
+            self.constant(tensor(&name, DataType::Int64, bytes(values.iter().map(|v| v.to_le_bytes()))));
+        }
         self.vectors.insert((kind, values), name.clone());
         name
     }
@@ -221,13 +236,27 @@ impl<'a> Emitter<'a> {
 
 /// A float32 tensor with raw data.
 pub(crate) fn float_tensor(name: &str, shape: &[usize], data: &[f32]) -> pb::TensorProto {
-    let mut raw = Vec::with_capacity(4 * data.len());
-    data.iter().for_each(|x| raw.extend_from_slice(&x.to_le_bytes()));
+    let raw = bytes(data.iter().map(|x| x.to_le_bytes()));
     pb::TensorProto {
         name: Some(name.to_owned()),
         data_type: Some(DataType::Float as i32),
         dims: shape.iter().map(|&d| d as i64).collect(),
         raw_data: Some(Bytes::from(raw)),
+        ..Default::default()
+    }
+}
+
+fn bytes<const N: usize>(values: impl Iterator<Item = [u8; N]>) -> Vec<u8> {
+    let mut raw = Vec::with_capacity(N * values.size_hint().0);
+    values.for_each(|value| raw.extend_from_slice(&value));
+    raw
+}
+
+fn int_attribute(name: &str, value: i64) -> pb::AttributeProto {
+    pb::AttributeProto {
+        name: Some(name.to_owned()),
+        r#type: Some(AttributeType::Int as i32),
+        i: Some(value),
         ..Default::default()
     }
 }

@@ -24,8 +24,9 @@ impl Namer {
     pub(crate) fn layer(&mut self, weight: &str, node: &pb::NodeProto, index: usize) -> String {
         let base = from_weight(weight)
             .or_else(|| from_node(node.name(), node.op_type()))
+            .map(|name| clean(&name))
+            .filter(|name| !name.is_empty())
             .unwrap_or_else(|| format!("{}_{index}", node.op_type()));
-        let base = clean(&base);
         let mut name = base.clone();
         let mut count = 1;
         while self.given.contains(&name) || self.is_prefix(&name) {

@@ -41,6 +41,7 @@ pub fn all() -> Vec<(&'static str, pb::ModelProto)> {
         ("padded-primes", padded_primes()),
         ("overridable-input", overridable(8)),
         ("ir3-listed-inputs", versions(overridable(3), 3, 7)),
+        ("ir3-opset9", versions(overridable(3), 3, 9)),
         ("weight-in-if", weight_in_if()),
         ("weight-is-output", weight_is_output()),
         ("weight-is-sparse", weight_is_sparse()),

@@ -1,6 +1,7 @@
 //! Evaluates the constant part of a graph, following the ONNX text of each op and nothing of the code under test.
 
 use adntn_onnx::{Model, pb};
+use pb::tensor_proto::DataType;
 
 /// Shape and row-major values.
 pub type Tensor = (Vec<usize>, Vec<f32>);
@@ -139,12 +140,29 @@ fn floats(t: &pb::TensorProto) -> Tensor {
 
 fn integers(model: &Model, name: &str) -> Vec<i64> {
     let graph = model.graph();
-    let tensor = graph.initializer.iter().find(|t| t.name() == name).or_else(|| {
-        let node = graph.node.iter().find(|n| n.output.iter().any(|o| o == name))?;
-        node.attribute.first()?.t.as_ref()
-    });
-    let raw = tensor.unwrap().raw_data.as_ref().unwrap();
-    raw.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b)).collect()
+    if let Some(t) = graph.initializer.iter().find(|t| t.name() == name) {
+        return int64s(t);
+    }
+    let node = graph.node.iter().find(|n| n.output.iter().any(|o| o == name)).unwrap();
+    match node.op_type() {
+        "Constant" => {
+            assert!(model.opset() >= 9, "older Constants hold floats only");
+            int64s(node.attribute[0].t.as_ref().unwrap())
+        }
+        "Cast" => {
+            assert_eq!(node.attribute[0].i(), i64::from(DataType::Int64 as i32));
+            let source = graph.node.iter().find(|n| n.output == node.input).unwrap();
+            let t = source.attribute[0].t.as_ref().unwrap();
+            assert_eq!(t.data_type(), DataType::Double as i32);
+            t.raw_data.as_ref().unwrap().as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b) as i64).collect()
+        }
+        other => panic!("no integers from {other}"),
+    }
+}
+
+fn int64s(t: &pb::TensorProto) -> Vec<i64> {
+    assert_eq!(t.data_type(), DataType::Int64 as i32);
+    t.raw_data.as_ref().unwrap().as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b)).collect()
 }
 
 fn ints<'n>(node: &'n pb::NodeProto, name: &str) -> &'n [i64] {
