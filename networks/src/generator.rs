@@ -4,7 +4,7 @@ use rand::{Rng, RngExt};
 
 use crate::plan::Plan;
 use crate::workspace::Workspace;
-use crate::{Error, GeneratorSpec, Real, Shape};
+use crate::{Activation, Error, GeneratorSpec, Real, Shape};
 
 /// A tensor network with σ between its levels whose contraction is a weight W.
 ///
@@ -121,6 +121,17 @@ impl<T: Real> Generator<T> {
     pub fn cast<U: Real>(&self) -> Generator<U> {
         let params = self.params.iter().map(|x| U::from_f64(x.to_f64())).collect();
         Generator { spec: self.spec.clone(), shape: self.shape.clone(), plan: self.plan.clone(), params }
+    }
+
+    /// Largest absolute value of every level's tensor if σ were the identity; scale not applied.
+    pub(crate) fn linear_maxima(&self, ws: &mut Workspace<T>) -> Vec<T> {
+        let mut linear = self.clone();
+        linear.spec.activation = Activation::Identity;
+        linear.plan = Plan::new(&linear.spec, &linear.shape);
+        linear.set_scale(T::ONE);
+        linear.forward(ws);
+        let levels = linear.plan.level_ends.iter().map(|&end| &ws.tensors[end]);
+        levels.map(|t| t.iter().fold(T::ZERO, |most, x| if x.abs() > most { x.abs() } else { most })).collect()
     }
 
     /// W as outputs × inputs, row-major, without padding. Allocates; for reports and emission, not for inner loops.

@@ -148,6 +148,8 @@ pub(crate) struct Plan {
     pub top: Activation,
     /// A core of the last level, if the last level is linear: W is homogeneous of degree one in it.
     pub linear_core: Option<Range<usize>>,
+    /// For each level, which of the tensors between passes is its result.
+    pub level_ends: Vec<usize>,
 }
 
 impl Plan {
@@ -155,6 +157,7 @@ impl Plan {
         let count = shape.levels.len();
         let mut passes: Vec<Pass> = Vec::new();
         let mut linear_core = None;
+        let mut level_ends = vec![0];
         for level in 1..count {
             let steps = steps(shape, level);
             let Step::Apply { core, .. } = &steps[0];
@@ -166,9 +169,10 @@ impl Plan {
             if let Some(last) = passes.last_mut() {
                 last.writes = spec.activation_at(level, count);
             }
+            level_ends.push(passes.len());
         }
         let linear = spec.activation_at(count - 1, count) == Activation::Identity;
-        Plan { passes, top: spec.activation_at(0, count), linear_core: linear_core.filter(|_| linear) }
+        Plan { passes, top: spec.activation_at(0, count), linear_core: linear_core.filter(|_| linear), level_ends }
     }
 }
 

@@ -1,0 +1,123 @@
+//! Leading eigenvectors of Gram matrices.
+
+use faer::diag::Diag;
+use faer::dyn_stack::{MemBuffer, MemStack};
+use faer::linalg::evd::{ComputeEigenvectors, self_adjoint_evd, self_adjoint_evd_scratch};
+use faer::{Mat, MatRef, Par};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+
+use crate::Error;
+
+/// Matrices up to this size are always decomposed completely.
+const COMPLETE: usize = 384;
+/// Beyond it, subspace iteration is used when fewer than one in this many eigenvectors are wanted.
+const SHARE: usize = 4;
+/// Columns carried along beyond those wanted, and number of iterations.
+const OVERSAMPLING: usize = 12;
+const ITERATIONS: usize = 6;
+
+/// Eigenvalues, nondecreasing, and eigenvectors (columns) of a symmetric m×m matrix. On one thread, so that the result does
+/// not depend on the number of threads.
+pub(crate) fn decompose(matrix: &[f64], m: usize) -> Result<(Vec<f64>, Mat<f64>), Error> {
+    let mut vectors = Mat::<f64>::zeros(m, m);
+    let mut values = Diag::<f64>::zeros(m);
+    let scratch = self_adjoint_evd_scratch::<f64>(m, ComputeEigenvectors::Yes, Par::Seq, Default::default());
+    self_adjoint_evd(
+        MatRef::from_row_major_slice(matrix, m, m),
+        values.as_mut(),
+        Some(vectors.as_mut()),
+        Par::Seq,
+        MemStack::new(&mut MemBuffer::new(scratch)),
+        Default::default(),
+    )
+    .map_err(|_| Error::Eigen { dim: m })?;
+    Ok((values.column_vector().iter().copied().collect(), vectors))
+}
+
+/// The `count` leading eigenvectors of a symmetric positive semidefinite m×m matrix as columns of an (m, count) matrix.
+///
+/// Large matrices of which few vectors are wanted get them by randomised subspace iteration (Halko, Martinsson, Tropp, SIAM
+/// Review 53, 2011), exact enough for a start: what it leaves undecided are directions of nearly equal weight.
+pub(crate) fn leading(gram: &[f64], m: usize, count: usize) -> Result<Vec<f32>, Error> {
+    if m > COMPLETE && count * SHARE <= m {
+        return subspace(gram, m, count);
+    }
+    let (_, vectors) = decompose(gram, m)?;
+    let mut out = Vec::with_capacity(m * count);
+    for row in 0..m {
+        out.extend((0..count).map(|k| vectors[(row, m - 1 - k)] as f32));
+    }
+    Ok(out)
+}
+
+fn subspace(gram: &[f64], m: usize, count: usize) -> Result<Vec<f32>, Error> {
+    let k = (count + OVERSAMPLING).min(m);
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    // Vectors are rows here, so that they are contiguous.
+    let mut q: Vec<f64> = (0..k * m).map(|_| rng.random_range(-1.0..1.0)).collect();
+    orthonormalise(&mut q, m);
+    let mut image = vec![0.0; k * m];
+    for _ in 0..ITERATIONS {
+        times(gram, m, &q, &mut image);
+        std::mem::swap(&mut q, &mut image);
+        orthonormalise(&mut q, m);
+    }
+    times(gram, m, &q, &mut image);
+    let mut small = vec![0.0; k * k];
+    for (a, row) in q.chunks_exact(m).enumerate() {
+        for (b, other) in image.chunks_exact(m).enumerate() {
+            small[a * k + b] = dot(row, other);
+        }
+    }
+    let (_, vectors) = decompose(&small, k)?;
+    let mut out = vec![0.0f32; m * count];
+    for (row, out) in out.chunks_exact_mut(count).enumerate() {
+        for (j, out) in out.iter_mut().enumerate() {
+            *out = (0..k).map(|a| vectors[(a, k - 1 - j)] * q[a * m + row]).sum::<f64>() as f32;
+        }
+    }
+    Ok(out)
+}
+
+/// out ← rows · gram.
+fn times(gram: &[f64], m: usize, rows: &[f64], out: &mut [f64]) {
+    out.par_chunks_mut(m).zip(rows.par_chunks(m)).for_each(|(out, row)| {
+        out.fill(0.0);
+        for (&x, line) in row.iter().zip(gram.chunks_exact(m)) {
+            out.iter_mut().zip(line).for_each(|(out, g)| *out += x * g);
+        }
+    });
+}
+
+/// Modified Gram-Schmidt, twice; rows that vanish are replaced by unit vectors.
+fn orthonormalise(rows: &mut [f64], m: usize) {
+    for k in 0..rows.len() / m {
+        let (before, rest) = rows.split_at_mut(k * m);
+        let row = &mut rest[..m];
+        let mut attempt = 0;
+        loop {
+            let whole = dot(row, row).sqrt();
+            for _ in 0..2 {
+                for other in before.chunks_exact(m) {
+                    let overlap = dot(row, other);
+                    row.iter_mut().zip(other).for_each(|(x, o)| *x -= overlap * o);
+                }
+            }
+            let left = dot(row, row).sqrt();
+            if left > 1e-10 * whole {
+                row.iter_mut().for_each(|x| *x /= left);
+                break;
+            }
+            // There are more unit vectors than rows, so one of them has a part outside the span.
+            row.fill(0.0);
+            row[(k + attempt) % m] = 1.0;
+            attempt += 1;
+        }
+    }
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}

@@ -1,0 +1,78 @@
+//! Products of a pair of legs with everything else: Gram matrices and projections.
+
+use rayon::prelude::*;
+
+use crate::matmul::{Strided, multiply};
+
+/// Columns whose products are summed in single precision before they are added in double precision.
+const RUN: usize = 2048;
+/// Rows and columns of a tile of a Gram matrix.
+const TILE: usize = 128;
+/// At most this many partial Gram matrices.
+const BLOCKS: usize = 32;
+
+/// T · Tᵀ for T = `t` as (m, R), row-major, in double precision. The order of summation depends on the shape only.
+pub(crate) fn of_rows(t: &[f32], m: usize) -> Vec<f64> {
+    let r = t.len() / m;
+    let tiles = m.div_ceil(TILE);
+    let tasks: Vec<(usize, usize)> = (0..tiles).flat_map(|i| (0..=i).map(move |j| (i, j))).collect();
+    let blocks = if tiles == 1 { r.div_ceil(RUN).clamp(1, BLOCKS) } else { 1 };
+    let per_block = r.div_ceil(blocks).next_multiple_of(RUN);
+    let partials: Vec<Vec<f64>> = (0..tasks.len() * blocks)
+        .into_par_iter()
+        .map(|task| {
+            let ((i, j), block) = (tasks[task / blocks], task % blocks);
+            let (rows, columns) = (TILE.min(m - i * TILE), TILE.min(m - j * TILE));
+            let (mut run, mut sum) = (vec![0.0f32; rows * columns], vec![0.0f64; rows * columns]);
+            for start in (block * per_block..r.min((block + 1) * per_block)).step_by(RUN) {
+                let k = RUN.min(r - start);
+                let left = (&t[i * TILE * r + start..], Strided::pitched(rows, k, r));
+                let right = (&t[j * TILE * r + start..], Strided::pitched(columns, k, r).transposed());
+                multiply((&mut run, Strided::rows(rows, columns)), false, left, right);
+                sum.iter_mut().zip(&run).for_each(|(sum, &x)| *sum += f64::from(x));
+            }
+            sum
+        })
+        .collect();
+    let mut gram = vec![0.0; m * m];
+    for (&(i, j), partials) in tasks.iter().zip(partials.chunks(blocks)) {
+        let columns = TILE.min(m - j * TILE);
+        for partial in partials {
+            for (a, row) in partial.chunks_exact(columns).enumerate() {
+                for (b, &x) in row.iter().enumerate() {
+                    gram[(i * TILE + a) * m + j * TILE + b] += x;
+                }
+            }
+        }
+    }
+    for a in 0..m {
+        for b in 0..a {
+            gram[b * m + a] = gram[a * m + b];
+        }
+    }
+    gram
+}
+
+/// `out` (R, q) ← `t` (m, R)ᵀ · `basis` (m, q).
+pub(crate) fn cycle(t: &[f32], m: usize, basis: &[f32], q: usize, out: &mut [f32]) {
+    let r = t.len() / m;
+    let rows = (1usize << 16).div_ceil(m.max(q)).max(64);
+    out.par_chunks_mut(rows * q).enumerate().for_each(|(chunk, out)| {
+        let n = out.len() / q;
+        let lhs = Strided::pitched(m, n, r).transposed();
+        multiply((out, Strided::rows(n, q)), false, (&t[chunk * rows..], lhs), (basis, Strided::rows(m, q)));
+    });
+}
+
+/// `out` (R, m) ← `t` (m, R)ᵀ.
+pub(crate) fn rotate(t: &[f32], m: usize, out: &mut [f32]) {
+    let r = t.len() / m;
+    const ROWS: usize = 256;
+    out.par_chunks_mut(ROWS * m).enumerate().for_each(|(chunk, out)| {
+        for (a, row) in t.chunks_exact(r).enumerate() {
+            for (to, &x) in out.iter_mut().skip(a).step_by(m).zip(&row[chunk * ROWS..]) {
+                *to = x;
+            }
+        }
+    });
+}
