@@ -1,0 +1,126 @@
+//! Small models with known faults, and running the command on them.
+#![allow(dead_code, clippy::unwrap_used, clippy::panic)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use adntn_onnx::pb;
+use prost::Message as _;
+use rand::{RngExt as _, SeedableRng as _};
+
+/// The repository's root.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// A shipped fixture.
+pub fn fixture(name: &str) -> PathBuf {
+    root().join("onnx-fixtures").join(name)
+}
+
+/// Runs `adntn-compile` in `dir`.
+pub fn run(dir: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_adntn-compile")).current_dir(dir).args(args).env("NO_COLOR", "1").output().unwrap()
+}
+
+/// Standard error as text.
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// A float32 tensor with its values in `raw_data`.
+pub fn tensor(name: &str, dims: &[i64], values: &[f32]) -> pb::TensorProto {
+    pb::TensorProto {
+        name: Some(name.into()),
+        dims: dims.to_vec(),
+        data_type: Some(pb::tensor_proto::DataType::Float as i32),
+        raw_data: Some(values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<_>>().into()),
+        ..Default::default()
+    }
+}
+
+/// A node without attributes.
+pub fn node(op: &str, name: &str, inputs: &[&str], output: &str) -> pb::NodeProto {
+    pb::NodeProto {
+        op_type: Some(op.into()),
+        name: Some(name.into()),
+        input: inputs.iter().map(|&i| i.into()).collect(),
+        output: vec![output.into()],
+        ..Default::default()
+    }
+}
+
+fn value(name: &str, dims: &[Option<i64>]) -> pb::ValueInfoProto {
+    use pb::tensor_shape_proto::dimension::Value;
+    use pb::type_proto;
+    let dim = dims
+        .iter()
+        .map(|d| pb::tensor_shape_proto::Dimension {
+            value: Some(d.map_or(Value::DimParam("N".into()), Value::DimValue)),
+            ..Default::default()
+        })
+        .collect();
+    let tensor = type_proto::Tensor {
+        elem_type: Some(pb::tensor_proto::DataType::Float as i32),
+        shape: Some(pb::TensorShapeProto { dim }),
+    };
+    pb::ValueInfoProto {
+        name: Some(name.into()),
+        r#type: Some(pb::TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() }),
+        ..Default::default()
+    }
+}
+
+/// Smooth numbers, so that the weights compress.
+pub fn smooth(rows: usize, columns: usize) -> Vec<f32> {
+    let wave = |r: usize, c: usize| ((r as f32) * 0.21).sin() * ((c as f32) * 0.13).cos() + 0.3 * ((r + 2 * c) as f32 * 0.05).sin();
+    (0..rows * columns).map(|k| wave(k / columns, k % columns) * 0.3).collect()
+}
+
+/// `x [N,48] → MatMul 48×64 → Add → Relu → MatMul 64×8 → y [N,8]`.
+pub fn perceptron() -> pb::ModelProto {
+    let graph = pb::GraphProto {
+        name: Some("perceptron".into()),
+        node: vec![
+            node("MatMul", "hidden", &["x", "hidden.weight"], "product"),
+            node("Add", "shift", &["product", "hidden.bias"], "sum"),
+            node("Relu", "relu", &["sum"], "active"),
+            node("MatMul", "head", &["active", "head.weight"], "y"),
+        ],
+        initializer: vec![
+            tensor("hidden.weight", &[48, 64], &smooth(48, 64)),
+            tensor("hidden.bias", &[64], &[0.1; 64]),
+            tensor("head.weight", &[64, 8], &smooth(64, 8)),
+        ],
+        input: vec![value("x", &[None, Some(48)])],
+        output: vec![value("y", &[None, Some(8)])],
+        ..Default::default()
+    };
+    pb::ModelProto {
+        ir_version: Some(8),
+        opset_import: vec![pb::OperatorSetIdProto { domain: Some(String::new()), version: Some(17) }],
+        graph: Some(graph),
+        ..Default::default()
+    }
+}
+
+/// The perceptron after `change`, written to `dir/name`.
+pub fn write(dir: &Path, name: &str, change: impl FnOnce(&mut pb::ModelProto)) -> PathBuf {
+    let mut model = perceptron();
+    change(&mut model);
+    let path = dir.join(name);
+    std::fs::write(&path, model.encode_to_vec()).unwrap();
+    path
+}
+
+/// The model's graph.
+pub fn graph(model: &mut pb::ModelProto) -> &mut pb::GraphProto {
+    model.graph.as_mut().unwrap()
+}
+
+/// `count` standard-uniform samples for the perceptron as `dir/name` (.npy).
+pub fn samples(dir: &Path, name: &str, count: usize) {
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(3);
+    let values: Vec<f32> = (0..count * 48).map(|_| rng.random_range(-1.0f32..1.0)).collect();
+    ndarray_npy::write_npy(dir.join(name), &ndarray::Array2::from_shape_vec((count, 48), values).unwrap()).unwrap();
+}

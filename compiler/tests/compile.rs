@@ -1,0 +1,216 @@
+//! Whole compilations through the command, as a user runs them.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+
+use adntn_compiler::Report;
+use adntn_onnx::Model;
+use common::{fixture, graph, root, run, samples, stderr, tensor, write};
+
+fn compile(dir: &Path, model: &Path, more: &[&str]) -> Report {
+    let mut args = vec![model.to_str().unwrap(), "out.onnx", "--report", "report.json"];
+    args.extend(more);
+    let output = run(dir, &args);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(output.stdout.is_empty());
+    serde_json::from_slice(&std::fs::read(dir.join("report.json")).unwrap()).unwrap()
+}
+
+fn compile_digits(dir: &Path, model: &str) -> Report {
+    let calibration = fixture("mnist-calibration.npz");
+    let held_out = fixture("mnist-held-out.npz");
+    compile(
+        dir,
+        &fixture(model),
+        &["--calibration", calibration.to_str().unwrap(), "--held-out", held_out.to_str().unwrap()],
+    )
+}
+
+/// Checks `out.onnx` of `dir` in ONNX Runtime, OpenVINO and the ONNX checker, against tract's outputs on `inputs`.
+fn check_in_runtimes(dir: &Path, original: &Path, inputs: Option<&Path>) {
+    let mut command = Command::new(python());
+    command.arg(root().join("compiler/tests/runtimes/check_model.py")).arg(original).arg(dir.join("out.onnx"));
+    if let Some(inputs) = inputs {
+        let expected = dir.join("expected.npz");
+        write_tract_outputs(&dir.join("out.onnx"), inputs, &expected);
+        command.arg("--inputs").arg(inputs).arg("--expected").arg(expected);
+    }
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {}{text}", original.display(), String::from_utf8_lossy(&output.stdout));
+}
+
+/// The Python that has onnx, onnxruntime and openvino: the one named by the environment, else the repository's own.
+fn python() -> String {
+    std::env::var("ADNTN_PYTHON").unwrap_or_else(|_| {
+        let output = Command::new(root().join(".ci/venv")).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    })
+}
+
+fn write_tract_outputs(model: &Path, inputs: &Path, to: &Path) {
+    use adntn_fit::{data::Dataset, runner::Loaded};
+    let model = Model::open(model).unwrap();
+    let loaded = Loaded::new(model.apply(&adntn_onnx::Patch::default()).unwrap().to_bytes()).unwrap();
+    let data = Dataset::load(inputs, loaded.inputs()).unwrap();
+    let outputs = loaded.into_runner(&data).unwrap().outputs(&data).unwrap();
+    let mut file = ndarray_npy::NpzWriter::new(std::fs::File::create(to).unwrap());
+    for (output, info) in outputs.iter().zip(&model.graph().output) {
+        let array = ndarray::ArrayD::from_shape_vec(output.shape.clone(), output.values.clone()).unwrap();
+        file.add_array(info.name(), &array).unwrap();
+    }
+    file.finish().unwrap();
+}
+
+fn digits_shrink(model: &str, at_least: f64) {
+    let dir = tempfile::tempdir().unwrap();
+    let report = compile_digits(dir.path(), model);
+    let size = std::fs::metadata(dir.path().join("out.onnx")).unwrap().len();
+    let output = report.output.as_ref().unwrap();
+    assert_eq!(output.bytes, size);
+    assert!(report.file_ratio().unwrap() >= at_least, "{:?}", report.file_ratio());
+    let quality = report.quality.as_ref().unwrap();
+    assert!(quality.within_tolerance && quality.loss <= 0.01, "{quality:?}");
+    assert!(quality.accuracy_before.unwrap() - quality.accuracy_after.unwrap() <= 0.01);
+    let data = report.data.as_ref().unwrap();
+    assert_eq!((data.fit_samples, data.selection_samples, data.held_out_samples), (192, 64, 512));
+    for layer in report.layers.iter().filter(|l| l.replaced) {
+        assert!(layer.bytes_after < layer.bytes_before && layer.ratio > 1.0, "{layer:?}");
+        assert!(layer.weight_error.unwrap() > 0.0 && layer.output_error.unwrap() < 1.0 && layer.top1_agreement.unwrap() > 0.9);
+    }
+    check_in_runtimes(dir.path(), &fixture(model), Some(&fixture("mnist-held-out.npz")));
+}
+
+#[test]
+fn lenet5_becomes_smaller_and_runs_everywhere() {
+    digits_shrink("lenet5-mnist.onnx", 1.5);
+}
+
+#[test]
+fn fc2_becomes_smaller_and_runs_everywhere() {
+    digits_shrink("fc2-mnist.onnx", 3.0);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = write(dir.path(), "in.onnx", |_| {});
+    samples(dir.path(), "x.npy", 64);
+    let file = |threads: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_adntn-compile"));
+        command.current_dir(dir.path()).env("RAYON_NUM_THREADS", threads);
+        command.args(["in.onnx", "out.onnx", "--calibration", "x.npy", "--tolerance", "5%", "--seed", "4"]);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        std::fs::read(dir.path().join("out.onnx")).unwrap()
+    };
+    let one = file("1");
+    assert_eq!(one, file("1"));
+    assert_eq!(one, file("3"));
+    assert_ne!(one, std::fs::read(model).unwrap(), "nothing was replaced");
+}
+
+#[test]
+fn every_tiny_model_comes_out_valid() {
+    let tiny = fixture("tiny");
+    let mut files: Vec<_> = std::fs::read_dir(tiny).unwrap().map(|e| e.unwrap().path()).collect();
+    files.retain(|f| f.extension().is_some_and(|e| e == "onnx"));
+    files.sort();
+    assert!(files.len() > 20);
+    let mut replaced = 0;
+    for file in files {
+        let dir = tempfile::tempdir().unwrap();
+        // Without data every input is made up, and a loose tolerance lets small layers be replaced.
+        let report = compile(dir.path(), &file, &["--tolerance", "60%", "--min-elements", "256"]);
+        let (before, after) = (report.input.bytes, report.output.as_ref().unwrap().bytes);
+        assert!(after <= before, "{}: {before} → {after}", file.display());
+        replaced += report.layers.iter().filter(|l| l.replaced).count();
+        if report.layers.iter().any(|l| l.replaced) {
+            check_in_runtimes(dir.path(), &file, None);
+        } else {
+            assert_eq!(std::fs::read(&file).unwrap(), std::fs::read(dir.path().join("out.onnx")).unwrap(), "{}", file.display());
+        }
+    }
+    assert!(replaced >= 10, "only {replaced} layers were replaced");
+}
+
+#[test]
+fn what_cannot_shrink_is_written_unchanged() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = write(dir.path(), "in.onnx", |_| {});
+    samples(dir.path(), "x.npy", 32);
+    let report = compile(dir.path(), &model, &["--calibration", "x.npy", "--tolerance", "0", "--exclude", "hidden"]);
+    assert!(report.layers.iter().all(|l| !l.replaced && l.reason.is_some()));
+    assert_eq!(std::fs::read(model).unwrap(), std::fs::read(dir.path().join("out.onnx")).unwrap());
+}
+
+#[test]
+fn options_restrict_the_search() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = write(dir.path(), "in.onnx", |_| {});
+    samples(dir.path(), "x.npy", 64);
+    let options = ["--calibration", "x.npy", "--tolerance", "100%", "--bond", "3", "--layout", "separated", "--activation", "softsign"];
+    let report = compile(dir.path(), &model, &options);
+    let generator = report.layers.iter().find(|l| l.layer.contains("hidden")).unwrap().generator.clone().unwrap();
+    assert_eq!((generator.bond, generator.layout.as_str(), generator.activation.as_str()), (3, "separated", "softsign"));
+    let only = compile(dir.path(), &model, &[&options[..], &["--layers", "head", "--min-elements", "64"]].concat());
+    let row = |name: &str| only.layers.iter().find(|l| l.layer.contains(name)).unwrap().clone();
+    assert!(row("head").replaced);
+    assert_eq!(row("hidden").reason.as_deref(), Some("not selected by --layers"));
+}
+
+#[test]
+fn a_dry_run_lists_and_writes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = run(dir.path(), &[fixture("lenet5-mnist.onnx").to_str().unwrap(), "--dry-run"]);
+    assert!(output.status.success());
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    let text = stderr(&output).replace(fixture("").to_str().unwrap(), "onnx-fixtures/");
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../snapshots/cli"));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!("dry-run-lenet5", text));
+}
+
+#[test]
+fn a_model_tract_cannot_run_is_compiled_with_a_note() {
+    let dir = tempfile::tempdir().unwrap();
+    // An operator of a private domain: valid for a runtime that has it.
+    let model = write(dir.path(), "in.onnx", |m| {
+        m.opset_import.push(adntn_onnx::pb::OperatorSetIdProto { domain: Some("private".into()), version: Some(1) });
+        graph(m).node[2].op_type = Some("Swirl".into());
+        graph(m).node[2].domain = Some("private".into());
+        let low_rank: Vec<f32> = (0..48 * 64).map(|k| ((k / 64) as f32 * 0.3).sin() * ((k % 64) as f32 * 0.2).cos()).collect();
+        graph(m).initializer[0] = tensor("hidden.weight", &[48, 64], &low_rank);
+    });
+    let report = compile(dir.path(), &model, &[]);
+    assert!(report.quality.is_none());
+    assert!(report.notes.iter().any(|n| n.contains("could not be run")), "{:?}", report.notes);
+    let hidden = report.layers.iter().find(|l| l.layer.contains("hidden")).unwrap();
+    assert!(hidden.replaced && hidden.weight_error.unwrap() <= 0.01, "{hidden:?}");
+}
+
+#[test]
+fn external_data_goes_beside_the_model() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = write(dir.path(), "in.onnx", |_| {});
+    samples(dir.path(), "x.npy", 32);
+    let report = compile(dir.path(), &model, &["--calibration", "x.npy", "--external-data", "--exclude", "."]);
+    let model_bytes = std::fs::metadata(dir.path().join("out.onnx")).unwrap().len();
+    let data_bytes = std::fs::metadata(dir.path().join("out.onnx.data")).unwrap().len();
+    assert_eq!(report.output.unwrap().bytes, model_bytes + data_bytes);
+    assert!(data_bytes > model_bytes);
+    Model::open(&dir.path().join("out.onnx")).unwrap();
+}
+
+#[test]
+fn the_report_schema_is_the_documented_one() {
+    let documented: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(root().join("compiler/report.schema.json")).unwrap()).unwrap();
+    assert_eq!(documented, Report::schema(), "write it again: cargo run -p adntn-compiler --example report_schema");
+}
