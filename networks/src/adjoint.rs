@@ -1,22 +1,19 @@
 //! The adjoint sweep: gradients of all cores, fine to coarse.
 //!
-//! With D = ∂L/∂(what a step makes) as (Y, q) and the tensor before it as T (p, Y):
-//! ∂L/∂core = T · D (the environment of the core), and ∂L/∂T = core · Dᵀ. A pass recomputes its inner tensors chunk by chunk
-//! in cache, and replaces the tensor it reads by the gradient of what was there before σ.
-
-use std::ops::Range;
+//! With D (A, q, B) = ∂L/∂(what a step makes) and T (A, p, B) the tensor before it: ∂L/∂core (p, q) = Σ T·D over A and B (the
+//! environment of the core), and ∂L/∂T = core · D. A pass recomputes its inner tensors chunk by chunk in cache, and replaces
+//! the tensor it reads by the gradient of what was there before σ.
 
 use rayon::prelude::*;
 
 use crate::elementwise::replace_by_gradient;
-use crate::forward::{SERIAL_BELOW, locals};
-use crate::matmul::{Strided, multiply, multiply_into};
-use crate::plan::{Pass, Step};
+use crate::forward::{SERIAL_BELOW, apply};
+use crate::kernels::{Core, add_environment, expand};
+use crate::place::{Place, load, width};
+use crate::plan::{Chunk, Pass};
+use crate::wide;
 use crate::workspace::{Workspace, resize};
 use crate::{Generator, Real};
-
-/// Columns of a wide core whose gradient is computed by one task.
-const WIDE_COLUMNS: usize = 256;
 
 impl<T: Real> Generator<T> {
     /// ∂L/∂params in the order of the parameters, given `dw` = ∂L/∂W in leaf order, after [`Generator::forward`] with the
@@ -49,8 +46,8 @@ impl<T: Real> Generator<T> {
             let (before, after) = tensors.split_at_mut(k + 1);
             let d = if k == last && plan.linear_core.is_some() { dw } else { &after[0] };
             let input = &mut before[k];
-            if pass.is_wide() {
-                wide(pass, self.params(), input, d, gradient);
+            if pass.wide {
+                wide::adjoint(pass, self.params(), input, d, gradient);
             } else {
                 blocked(pass, self.params(), input, d, gradient, partials);
             }
@@ -81,41 +78,21 @@ fn dot<T: Real>(a: &[T], b: &[T]) -> T {
     T::from_f64(chunks.iter().sum())
 }
 
-/// A pointer that tasks share which write to disjoint elements.
-struct Shared<T>(*mut T);
-
-// Safety: the pointer is only a place; each use states why its accesses are exclusive.
-#[allow(unsafe_code)]
-unsafe impl<T: Send> Send for Shared<T> {}
-// Safety: as above.
-#[allow(unsafe_code)]
-unsafe impl<T: Send> Sync for Shared<T> {}
-
-impl<T> Shared<T> {
-    fn get(&self) -> *mut T {
-        self.0
-    }
-}
-
-/// Adjoint of a pass with small cores: blocks of columns have gradients of their own, which are added up in their order.
+/// Adjoint of a pass in chunks: blocks of chunks have gradients of their own, which are added up in their order.
 fn blocked<T: Real>(pass: &Pass, params: &[T], input: &mut [T], d: &[T], gradient: &mut [T], partials: &mut Vec<T>) {
     let (cores, blocks) = (pass.cores_len(), pass.blocks());
     if partials.len() < cores * blocks {
         partials.resize(cores * blocks, T::ZERO);
     }
     let partials = &mut partials[..cores * blocks];
-    let per_block = pass.chunk * pass.block;
-    let place = Columns { first: Shared(input.as_mut_ptr()), rows: pass.sizes[0], pitch: pass.columns };
+    let place = Place::new(pass, 0, input);
     let task = |(block, partial): (usize, &mut [T])| {
-        let end = ((block + 1) * per_block).min(pass.columns);
-        for start in (block * per_block..end).step_by(pass.chunk) {
-            let columns = start..end.min(start + pass.chunk);
-            let d = &d[columns.start * pass.width()..columns.end * pass.width()];
-            // Safety: blocks are disjoint ranges of columns, each taken by one task, which works on one chunk at a time;
-            // `input` is exclusively borrowed for the whole call and not used but through `place`.
+        partial.fill(T::ZERO);
+        for chunk in pass.block(block) {
+            // Safety: chunks are disjoint, and each belongs to one block, which one task works on.
             #[allow(unsafe_code)]
             unsafe {
-                chunk(pass, params, &place, columns, d, partial, start == block * per_block);
+                turn(pass, params, &place, chunk, d, partial);
             }
         }
     };
@@ -126,136 +103,56 @@ fn blocked<T: Real>(pass: &Pass, params: &[T], input: &mut [T], d: &[T], gradien
     }
     let mut offset = 0;
     for step in &pass.steps {
-        let Step::Apply { core, .. } = step;
-        let sum = &mut gradient[core.clone()];
+        let sum = &mut gradient[step.core.clone()];
         for (block, partial) in partials.chunks(cores).enumerate() {
-            let partial = &partial[offset..offset + core.len()];
+            let partial = &partial[offset..offset + sum.len()];
             if block == 0 {
                 sum.copy_from_slice(partial);
             } else {
                 sum.iter_mut().zip(partial).for_each(|(sum, &x)| *sum += x);
             }
         }
-        offset += core.len();
+        offset += step.core.len();
     }
 }
 
-/// The tensor a pass reads, (rows, pitch), of which tasks own ranges of columns.
-struct Columns<T> {
-    first: Shared<T>,
-    rows: usize,
-    pitch: usize,
-}
-
-impl<T: Real> Columns<T> {
-    /// One row of a range of columns.
-    ///
-    /// # Safety
-    /// The elements must be within the tensor and not accessed otherwise while the slice lives.
-    #[allow(unsafe_code, clippy::mut_from_ref)]
-    unsafe fn row(&self, row: usize, columns: &Range<usize>) -> &mut [T] {
-        // Safety: by the caller.
-        unsafe { std::slice::from_raw_parts_mut(self.first.get().add(row * self.pitch + columns.start), columns.len()) }
-    }
-}
-
-/// Adds the gradients of a chunk's cores to `partial` (or sets it, when `first`) and replaces the chunk of the input.
+/// Adds the gradients of a chunk's cores to `partial` and replaces the chunk by its gradient before σ.
 ///
 /// # Safety
-/// The given columns of `place` must not be accessed otherwise during the call.
+/// No other task may access the chunk of `place` during the call.
 #[allow(unsafe_code)]
-unsafe fn chunk<T: Real>(
-    pass: &Pass,
-    params: &[T],
-    place: &Columns<T>,
-    columns: Range<usize>,
-    d: &[T],
-    partial: &mut [T],
-    first: bool,
-) {
-    let n = columns.len();
-    let kept: usize = pass.sizes[..pass.steps.len()].iter().sum::<usize>() * n;
-    let largest = pass.sizes.iter().copied().max().unwrap_or(1) * n;
-    T::with_scratch(kept + 2 * largest, |scratch| {
+unsafe fn turn<T: Real>(pass: &Pass, params: &[T], place: &Place<'_, T>, chunk: Chunk, d: &[T], partial: &mut [T]) {
+    let (width, count) = (width(chunk), pass.steps.len());
+    let kept = pass.sizes[..count].iter().sum::<usize>() * width;
+    let most = pass.largest() * width;
+    T::with_scratch(kept + 2 * most, |scratch| {
         let (kept, gradients) = scratch.split_at_mut(kept);
-        let (mut next, mut spare) = gradients.split_at_mut(largest);
-        for (row, to) in kept.chunks_exact_mut(n).take(place.rows).enumerate() {
-            // Safety: the caller's columns, one row at a time.
-            to.copy_from_slice(unsafe { place.row(row, &columns) });
+        let (mut after, mut before) = gradients.split_at_mut(most);
+        // Safety: by the caller.
+        unsafe { place.load(chunk, kept) };
+        let mut start = 0;
+        for (k, step) in pass.steps[..count - 1].iter().enumerate() {
+            let (done, next) = kept.split_at_mut(start + pass.sizes[k] * width);
+            apply(step, params, pass.sizes[k], chunk, &done[start..], next);
+            start = done.len();
         }
-        locals(pass, params, n, kept);
+        load(pass, count, d, chunk, after);
         let mut end = kept.len();
         let mut core_end = partial.len();
-        let mut own: Option<&mut [T]> = None;
-        for (step, size) in pass.steps.iter().zip(&pass.sizes).rev() {
-            let Step::Apply { core, p, q } = step;
-            let (p, q, y) = (*p, *q, size * n / p);
-            let before = &kept[end - size * n..end];
-            end -= before.len();
-            let d_after = own.as_deref().map_or(d, |own| &own[..y * q]);
-            let sum = &mut partial[core_end - core.len()..core_end];
-            core_end -= core.len();
-            multiply((sum, Strided::rows(p, q)), !first, (before, Strided::rows(p, y)), (d_after, Strided::rows(y, q)));
-            let core = (&params[core.clone()], Strided::rows(p, q));
-            multiply(
-                (&mut next[..p * y], Strided::rows(p, y)),
-                false,
-                core,
-                (d_after, Strided::rows(y, q).transposed()),
-            );
-            let old = own.replace(next);
-            next = match old {
-                Some(old) => old,
-                None => std::mem::take(&mut spare),
-            };
+        for (k, step) in pass.steps.iter().enumerate().rev() {
+            let (len, len_after) = (pass.sizes[k] * width, pass.sizes[k + 1] * width);
+            let t = &kept[end - len..end];
+            let sum = &mut partial[core_end - step.core.len()..core_end];
+            add_environment(t, &after[..len_after], step.right * width, step.p, step.q, sum);
+            let core = Core::new(&params[step.core.clone()], step.p, step.q).transposed();
+            expand(core, &after[..len_after], step.right * width, &mut before[..len]);
+            std::mem::swap(&mut after, &mut before);
+            end -= len;
+            core_end -= step.core.len();
         }
-        let d_before = own.as_deref().unwrap_or(d);
-        for (row, d) in d_before.chunks_exact(n).take(place.rows).enumerate() {
-            // Safety: as above.
-            replace_by_gradient(pass.reads, d, unsafe { place.row(row, &columns) });
-        }
-    });
-}
-
-/// Adjoint of a pass with one large core, whose gradient is computed by ranges of its columns.
-fn wide<T: Real>(pass: &Pass, params: &[T], input: &mut [T], d: &[T], gradient: &mut [T]) {
-    let Step::Apply { core, p, q } = &pass.steps[0];
-    let (p, q, r) = (*p, *q, pass.columns);
-    {
-        let sum = &mut gradient[core.clone()];
-        let place = Shared(sum.as_mut_ptr());
-        let input = &*input;
-        (0..q.div_ceil(WIDE_COLUMNS)).into_par_iter().for_each(|task| {
-            let start = task * WIDE_COLUMNS;
-            let columns = WIDE_COLUMNS.min(q - start);
-            // Safety: the ranges of columns are disjoint and within the core's (p, q) elements, which are exclusively
-            // borrowed for this block and not used but through `place`.
-            #[allow(unsafe_code)]
-            unsafe {
-                let dst = place.get().add(start);
-                multiply_into(
-                    dst,
-                    Strided::pitched(p, columns, q),
-                    false,
-                    (input, Strided::rows(p, r)),
-                    (&d[start..], Strided::pitched(r, columns, q)),
-                );
-            }
-        });
-    }
-    let place = Columns { first: Shared(input.as_mut_ptr()), rows: p, pitch: r };
-    (0..r.div_ceil(pass.chunk)).into_par_iter().for_each(|task| {
-        let columns = task * pass.chunk..r.min((task + 1) * pass.chunk);
-        let n = columns.len();
-        T::with_scratch(p * n, |d_before| {
-            let d = (&d[columns.start * q..columns.end * q], Strided::rows(n, q).transposed());
-            multiply((d_before, Strided::rows(p, n)), false, (&params[core.clone()], Strided::rows(p, q)), d);
-            for (row, d) in d_before.chunks_exact(n).enumerate() {
-                // Safety: the tasks' ranges of columns are disjoint, and `input` is exclusively borrowed for the whole call
-                // and not used here but through `place`.
-                #[allow(unsafe_code)]
-                replace_by_gradient(pass.reads, d, unsafe { place.row(row, &columns) });
-            }
-        });
+        let values = &mut kept[..pass.sizes[0] * width];
+        replace_by_gradient(pass.reads, &after[..values.len()], values);
+        // Safety: by the caller.
+        unsafe { place.store(chunk, values) };
     });
 }

@@ -3,8 +3,10 @@
 use rayon::prelude::*;
 
 use crate::elementwise::activate;
-use crate::matmul::{Strided, multiply};
-use crate::plan::{Pass, Step};
+use crate::kernels::{Core, expand};
+use crate::place::{Place, load, width};
+use crate::plan::{Chunk, Pass, Step};
+use crate::wide;
 use crate::workspace::{Workspace, resize};
 use crate::{Generator, Real};
 
@@ -22,7 +24,11 @@ impl<T: Real> Generator<T> {
             let (before, after) = ws.tensors.split_at_mut(k + 1);
             let last = k + 1 == plan.passes.len() && plan.linear_core.is_some();
             let scale = if last { self.scale() } else { T::ONE };
-            run(pass, self.params(), &before[k], &mut after[0], scale);
+            if pass.wide {
+                wide::forward(pass, self.params(), &before[k], &mut after[0], scale);
+            } else {
+                run(pass, self.params(), &before[k], &mut after[0], scale);
+            }
         }
         ws.fresh = true;
         let w = &ws.tensors[plan.passes.len()];
@@ -39,64 +45,45 @@ impl<T: Real> Generator<T> {
     }
 }
 
+/// Runs `task` for 0…`count`, on several threads if that pays.
+pub(crate) fn for_each(count: usize, multiply_adds: usize, task: impl Fn(usize) + Send + Sync) {
+    if count == 1 || multiply_adds < SERIAL_BELOW {
+        (0..count).for_each(task);
+    } else {
+        (0..count).into_par_iter().for_each(task);
+    }
+}
+
 /// output ← scale · σ(pass(input)).
 fn run<T: Real>(pass: &Pass, params: &[T], input: &[T], output: &mut [T], scale: T) {
-    let chunk = |(index, out): (usize, &mut [T])| {
-        let start = index * pass.chunk;
-        let columns = out.len() / pass.width();
-        if let [Step::Apply { core, p, q }] = &pass.steps[..] {
-            let lhs = Strided::pitched(*p, columns, pass.columns).transposed();
-            multiply(
-                (out, Strided::rows(columns, *q)),
-                false,
-                (&input[start..], lhs),
-                (&params[core.clone()], Strided::rows(*p, *q)),
-            );
-        } else {
-            let last = pass.steps.len() - 1;
-            let sizes = &pass.sizes[..=last];
-            T::with_scratch(sizes.iter().sum::<usize>() * columns, |scratch| {
-                for (to, from) in scratch.chunks_exact_mut(columns).zip(input.chunks_exact(pass.columns)) {
-                    to.copy_from_slice(&from[start..start + columns]);
+    let last = pass.steps.len();
+    let place = Place::new(pass, last, output);
+    for_each(pass.blocks(), pass.multiply_adds(), |block| {
+        for chunk in pass.block(block) {
+            let most = pass.largest() * width(chunk);
+            T::with_scratch(2 * most, |scratch| {
+                let (mut before, mut after) = scratch.split_at_mut(most);
+                load(pass, 0, input, chunk, before);
+                for (k, step) in pass.steps.iter().enumerate() {
+                    apply(step, params, pass.sizes[k], chunk, before, after);
+                    std::mem::swap(&mut before, &mut after);
                 }
-                let before = locals(pass, params, columns, scratch);
-                apply(&pass.steps[last], params, before, out);
+                let result = &mut before[..pass.sizes[last] * width(chunk)];
+                activate(pass.writes, scale, result);
+                // Safety: chunks are disjoint, and each belongs to one block, which one task works on.
+                #[allow(unsafe_code)]
+                unsafe {
+                    place.store(chunk, result);
+                }
             });
         }
-        activate(pass.writes, scale, out);
-    };
-    let len = pass.chunk * pass.width();
-    if pass.columns <= pass.chunk || pass.multiply_adds() < SERIAL_BELOW {
-        output.chunks_mut(len).enumerate().for_each(chunk);
-    } else {
-        output.par_chunks_mut(len).enumerate().for_each(chunk);
-    }
+    });
 }
 
-/// Given the tensor before a pass's first step at the start of `scratch`, restricted to some columns, appends those before
-/// each further step; returns the one before the last step.
-pub(crate) fn locals<'s, T: Real>(pass: &Pass, params: &[T], columns: usize, scratch: &'s mut [T]) -> &'s [T] {
-    let (mut current, mut rest) = scratch.split_at_mut(pass.sizes[0] * columns);
-    for (step, size) in pass.steps.iter().zip(&pass.sizes[1..pass.steps.len()]) {
-        let (next, after) = rest.split_at_mut(size * columns);
-        apply(step, params, current, next);
-        (current, rest) = (next, after);
-    }
-    current
-}
-
-/// after (Y, q) ← before (p, Y)ᵀ · core (p, q).
-fn apply<T: Real>(step: &Step, params: &[T], before: &[T], after: &mut [T]) {
-    match step {
-        Step::Apply { core, p, q } => {
-            let y = before.len() / p;
-            let lhs = Strided::rows(*p, y).transposed();
-            multiply(
-                (after, Strided::rows(y, *q)),
-                false,
-                (before, lhs),
-                (&params[core.clone()], Strided::rows(*p, *q)),
-            );
-        }
-    }
+/// One step on a chunk whose columns have `size` elements before it.
+pub(crate) fn apply<T: Real>(step: &Step, params: &[T], size: usize, chunk: Chunk, before: &[T], after: &mut [T]) {
+    let width = width(chunk);
+    let core = Core::new(&params[step.core.clone()], step.p, step.q);
+    let result = &mut after[..size / step.p * step.q * width];
+    expand(core, &before[..size * width], step.right * width, result);
 }

@@ -7,15 +7,18 @@ mod error;
 mod factorise;
 mod forward;
 mod generator;
+mod kernels;
 mod layout;
 mod leg;
 mod matmul;
 mod permute;
+mod place;
 mod plan;
 mod real;
 mod shape;
 mod spec;
 pub mod start;
+mod wide;
 mod workspace;
 
 pub use activation::{Activation, LEAKY_SLOPE};

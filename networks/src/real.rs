@@ -5,7 +5,11 @@ use std::fmt::Debug;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
-mod sealed {
+use pulp::Simd;
+
+pub(crate) mod sealed {
+    use pulp::Simd;
+
     pub trait Sealed {
         /// Calls `f` with `len` elements of memory that the thread keeps; their values are left over from earlier calls.
         /// `f` must not call this again.
@@ -13,11 +17,31 @@ mod sealed {
         where
             Self: Sized;
     }
+
+    /// Vectors of an instruction set.
+    pub trait Vectors: Sized {
+        type Vector<S: Simd>: Copy;
+
+        /// The slice as vectors; what is left over at its end is not included.
+        fn vectors<S: Simd>(simd: S, xs: &[Self]) -> &[Self::Vector<S>];
+        fn vectors_mut<S: Simd>(simd: S, xs: &mut [Self]) -> &mut [Self::Vector<S>];
+        fn splat<S: Simd>(simd: S, x: Self) -> Self::Vector<S>;
+        /// a·b + c.
+        fn multiply_add<S: Simd>(
+            simd: S,
+            a: Self::Vector<S>,
+            b: Self::Vector<S>,
+            c: Self::Vector<S>,
+        ) -> Self::Vector<S>;
+        /// Sum of the elements.
+        fn total<S: Simd>(simd: S, x: Self::Vector<S>) -> Self;
+    }
 }
 
 /// `f32` (fits) or `f64` (checks of derivatives).
 pub trait Real:
     sealed::Sealed
+    + sealed::Vectors
     + Copy
     + Debug
     + Default
@@ -52,7 +76,7 @@ pub trait Real:
 }
 
 macro_rules! real {
-    ($t:ident, $tanh:path) => {
+    ($t:ident, $tanh:path, $v:ident, $view:ident, $view_mut:ident, $splat:ident, $madd:ident, $sum:ident) => {
         impl sealed::Sealed for $t {
             fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R {
                 thread_local!(static SCRATCH: RefCell<Vec<$t>> = const { RefCell::new(Vec::new()) });
@@ -62,6 +86,31 @@ macro_rules! real {
                     }
                     f(&mut scratch[..len])
                 })
+            }
+        }
+
+        impl sealed::Vectors for $t {
+            type Vector<S: Simd> = S::$v;
+
+            #[inline(always)]
+            fn vectors<S: Simd>(_: S, xs: &[Self]) -> &[S::$v] {
+                S::$view(xs).0
+            }
+            #[inline(always)]
+            fn vectors_mut<S: Simd>(_: S, xs: &mut [Self]) -> &mut [S::$v] {
+                S::$view_mut(xs).0
+            }
+            #[inline(always)]
+            fn splat<S: Simd>(simd: S, x: Self) -> S::$v {
+                simd.$splat(x)
+            }
+            #[inline(always)]
+            fn multiply_add<S: Simd>(simd: S, a: S::$v, b: S::$v, c: S::$v) -> S::$v {
+                simd.$madd(a, b, c)
+            }
+            #[inline(always)]
+            fn total<S: Simd>(simd: S, x: S::$v) -> Self {
+                simd.$sum(x)
             }
         }
 
@@ -93,8 +142,8 @@ macro_rules! real {
     };
 }
 
-real!(f32, tanh_f32);
-real!(f64, f64::tanh);
+real!(f32, tanh_f32, f32s, as_simd_f32s, as_mut_simd_f32s, splat_f32s, mul_add_e_f32s, reduce_sum_f32s);
+real!(f64, f64::tanh, f64s, as_simd_f64s, as_mut_simd_f64s, splat_f64s, mul_add_e_f64s, reduce_sum_f64s);
 
 /// tanh x = x·P(x²)/Q(x²), a minimax fit (2.1e-8 relative) on |x| ≤ 9.02, where tanh rounds to 1. All coefficients are
 /// positive, so rounding adds only 3e-7. NaN stays NaN.

@@ -12,12 +12,13 @@
 mod eigen;
 mod gram;
 mod near_linear;
+mod prepared;
 mod weighted;
 
-use crate::workspace::resize;
-use crate::{Error, Generator, GeneratorSpec, Shape, Workspace};
+use crate::{Error, Generator, GeneratorSpec};
 
 pub use near_linear::START_TOLERANCE;
+pub use prepared::Prepared;
 
 /// Second moments of a layer's inputs, by which a start weighs the columns of W.
 pub trait InputWeighting {
@@ -43,66 +44,5 @@ pub fn hierarchical_svd(
     spec: &GeneratorSpec,
     weighting: Option<&dyn InputWeighting>,
 ) -> Result<Generator, Error> {
-    let shape = Shape::new(spec)?;
-    if w.len() != spec.outputs * spec.inputs {
-        return Err(Error::WeightLength { given: w.len(), outputs: spec.outputs, inputs: spec.inputs });
-    }
-    if let Some(index) = w.iter().position(|x| !x.is_finite()) {
-        return Err(Error::NonFinite { what: "weight", index });
-    }
-    let mut t = Vec::new();
-    spec.layout.gather(w, spec.outputs, spec.inputs, &mut t);
-    let weights = weighting.map(|weighting| weighted::leaf_weights(spec, weighting)).transpose()?;
-    let mut spare = Vec::new();
-    if let Some(weights) = &weights {
-        weighted::apply(weights, &mut t, &mut spare);
-    }
-    let target = t.clone();
-
-    let mut params = vec![0.0f32; shape.parameters()];
-    for level in (1..shape.levels.len()).rev() {
-        for (leg, &bond) in shape.levels[level - 1].iter().enumerate() {
-            let pair = shape.levels[level][2 * leg] * shape.levels[level][2 * leg + 1];
-            let basis = eigen::leading(&gram::of_rows(&t, pair), pair, bond)?;
-            // Cyclic: the pair is consumed at the front and its bond appended, so a full round restores the order.
-            resize(&mut spare, t.len() / pair * bond);
-            gram::cycle(&t, pair, &basis, bond, &mut spare);
-            std::mem::swap(&mut t, &mut spare);
-            let isometry = &mut params[shape.isometry(level, leg)];
-            for (k, row) in isometry.chunks_exact_mut(pair).enumerate() {
-                row.iter_mut().zip(basis.chunks_exact(bond)).for_each(|(to, from)| *to = from[k]);
-            }
-        }
-    }
-    params[shape.top()].copy_from_slice(&t);
-    drop((t, spare));
-    if let Some(scale) = params.last_mut() {
-        *scale = 1.0;
-    }
-    let mut generator = Generator::new(spec.clone(), params)?;
-    let mut ws = Workspace::new();
-    near_linear::scale_top(&mut generator, &mut ws);
-    // Without its weights the generator still has the weighted tensor as its target: the overall scale is fitted there.
-    fit_scale(&mut generator, &target, &mut ws);
-    if let Some(weights) = &weights {
-        let last = shape.levels.len() - 1;
-        for (leg, weight) in weights.iter().enumerate() {
-            let isometry = shape.isometry(last, leg);
-            weight.unweigh(&mut generator.params_mut()[isometry]);
-        }
-    }
-    Ok(generator)
-}
-
-/// Sets the overall scale to ⟨W, G⟩ / ⟨G, G⟩.
-fn fit_scale(generator: &mut Generator, target: &[f32], ws: &mut Workspace<f32>) {
-    generator.set_scale(1.0);
-    let g = generator.forward(ws);
-    let (mut wg, mut gg) = (0.0f64, 0.0f64);
-    for (&w, &g) in target.iter().zip(g) {
-        wg += f64::from(w) * f64::from(g);
-        gg += f64::from(g) * f64::from(g);
-    }
-    let scale = (wg / gg) as f32;
-    generator.set_scale(if scale.is_finite() { scale } else { 1.0 });
+    Prepared::new(w, spec, weighting)?.start(spec.bonds.clone())
 }

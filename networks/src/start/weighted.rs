@@ -1,5 +1,7 @@
 //! The weighted start: W multiplied by square roots of the inputs' marginal Gram matrices.
 
+use rayon::prelude::*;
+
 use crate::start::{InputWeighting, eigen, gram};
 use crate::workspace::resize;
 use crate::{Error, GeneratorSpec, Side};
@@ -9,6 +11,7 @@ use crate::{Error, GeneratorSpec, Side};
 const FLOOR: f64 = 1e-6;
 
 /// The weighting of one leaf pair, a symmetric matrix on its m = left·right elements.
+#[derive(Debug)]
 pub(crate) struct LeafWeight {
     m: usize,
     /// S = Gram^½, with identity on output legs; `None` for pairs without input legs.
@@ -22,16 +25,12 @@ impl LeafWeight {
         if self.root.is_none() {
             return;
         }
-        for row in isometry.chunks_exact_mut(self.m) {
-            let column = |k| {
-                row.iter()
-                    .enumerate()
-                    .map(|(a, &x)| f64::from(x) * f64::from(self.inverse[a * self.m + k]))
-                    .sum::<f64>()
-            };
-            let new: Vec<f32> = (0..self.m).map(|k| column(k) as f32).collect();
+        isometry.par_chunks_exact_mut(self.m).for_each(|row| {
+            // The inverse is symmetric, so its columns are its rows.
+            let product = |line: &[f32]| row.iter().zip(line).map(|(&x, &s)| f64::from(x) * f64::from(s)).sum::<f64>();
+            let new: Vec<f32> = self.inverse.chunks_exact(self.m).map(|line| product(line) as f32).collect();
             row.copy_from_slice(&new);
-        }
+        });
     }
 }
 
@@ -84,13 +83,14 @@ fn roots(marginal: &[f64], d: usize) -> Result<(Vec<f64>, Vec<f64>), Error> {
     // A Gram matrix of nothing but zeros says nothing about the inputs.
     let floor = if mean > 0.0 { FLOOR * mean } else { 1.0 };
     let power = |exponent: f64| {
+        // (V·diag)·Vᵀ with V row-major, so that the inner products run over contiguous rows.
+        let factors: Vec<f64> = values.iter().map(|value| value.max(floor).powf(exponent)).collect();
+        let plain: Vec<f64> = (0..d * d).map(|at| vectors[(at / d, at % d)]).collect();
+        let scaled: Vec<f64> = plain.iter().enumerate().map(|(at, v)| v * factors[at % d]).collect();
         let mut out = vec![0.0; d * d];
-        for (k, value) in values.iter().enumerate() {
-            let factor = value.max(floor).powf(exponent);
-            for (position, out) in out.iter_mut().enumerate() {
-                *out += factor * vectors[(position / d, k)] * vectors[(position % d, k)];
-            }
-        }
+        out.par_chunks_mut(d).zip(scaled.par_chunks(d)).for_each(|(out, left)| {
+            out.iter_mut().zip(plain.chunks_exact(d)).for_each(|(out, right)| *out = eigen::dot(left, right));
+        });
         out
     };
     Ok((power(0.5), power(-0.5)))

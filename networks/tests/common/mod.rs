@@ -72,7 +72,7 @@ pub fn oracle<T: Real>(g: &Generator<T>) -> Vec<f64> {
                     Activation::Relu => x.max(0.0),
                     Activation::LeakyRelu => x.max(0.01 * *x),
                     Activation::Softsign => *x / (1.0 + x.abs()),
-                    other => panic!("{other} has no definition here"),
+                    other => unreachable!("{other} has no definition here"),
                 };
             }
         }
