@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use adntn_fit::gram::Gram;
 use adntn_fit::layerwise::{Fitted, Target};
 use adntn_networks::Generator;
+use adntn_networks::start::Prepared;
 use adntn_onnx::{Model, Patch};
 use adntn_passes::{Candidate, replace_by_dense, replace_by_generator};
 
@@ -19,6 +20,16 @@ pub(crate) type Key = (usize, usize);
 /// Half a file's overhead is not worth a rewrite: a generator must save at least this share of its weight's bytes.
 const MIN_GAIN: f64 = 0.05;
 
+/// What the starts of a family have in common is kept for weights of at most so many elements; it is as large as they are.
+const KEEP_PREPARED: usize = 1 << 22;
+
+/// Large intermediate results that live through one question only.
+#[derive(Default)]
+struct AtHand {
+    weight: Vec<f32>,
+    prepared: Option<(usize, Prepared)>,
+}
+
 /// One layer under search.
 pub(crate) struct Layer<'a> {
     pub(crate) candidate: &'a Candidate,
@@ -27,6 +38,7 @@ pub(crate) struct Layer<'a> {
     model: &'a Model,
     /// Whether the layer's bias can absorb the mean error.
     pub(crate) absorbs_mean: bool,
+    prepared: BTreeMap<usize, Prepared>,
     starts: BTreeMap<Key, (Generator, f64)>,
     fits: BTreeMap<Key, Fitted>,
 }
@@ -40,23 +52,45 @@ impl<'a> Layer<'a> {
         options: &Options,
     ) -> Self {
         let families = crate::menu::families(candidate.outputs, candidate.inputs, options);
-        Layer { candidate, gram, families, model, absorbs_mean, starts: BTreeMap::new(), fits: BTreeMap::new() }
+        Layer {
+            candidate,
+            gram,
+            families,
+            model,
+            absorbs_mean,
+            prepared: BTreeMap::new(),
+            starts: BTreeMap::new(),
+            fits: BTreeMap::new(),
+        }
     }
 
     fn weight(&self) -> Result<Vec<f32>, Error> {
         Ok(self.candidate.weight_matrix(self.model)?)
     }
 
-    fn start_error(&mut self, key: Key, weight: &mut Option<Vec<f32>>) -> Result<f64, Error> {
+    /// Relative output error of the start for `key`; `at_hand` keeps what its family's starts have in common.
+    fn start_error(&mut self, key: Key, at_hand: &mut AtHand) -> Result<f64, Error> {
         if let Some((_, error)) = self.starts.get(&key) {
             return Ok(*error);
         }
-        let spec = self.families[key.0].spec(key.1);
-        if weight.is_none() {
-            *weight = Some(self.weight()?);
+        if at_hand.weight.is_empty() {
+            at_hand.weight = self.weight()?;
         }
-        let target = self.target(weight.as_deref().unwrap_or_default());
-        let (generator, error) = target.start(&spec)?;
+        let kept = self.prepared.remove(&key.0);
+        let target = self.target(&at_hand.weight);
+        let family = &self.families[key.0];
+        let prepared = match (kept, at_hand.prepared.take()) {
+            (Some(kept), _) => kept,
+            (None, Some((index, last))) if index == key.0 => last,
+            _ => target.prepare(&family.spec(family.bonds.last().copied().unwrap_or(key.1)))?,
+        };
+        let (generator, error) = target.start_from(&prepared, family.spec(key.1).bonds)?;
+        tracing::debug!(layer = self.candidate.layer, generator = self.describe(key), error, "start");
+        if self.candidate.elements() <= KEEP_PREPARED {
+            self.prepared.insert(key.0, prepared);
+        } else {
+            at_hand.prepared = Some((key.0, prepared));
+        }
         self.starts.insert(key, (generator, error));
         Ok(error)
     }
@@ -67,7 +101,7 @@ impl<'a> Layer<'a> {
 
     /// The generator with the fewest bytes whose start has a relative output error of at most `bound`.
     pub(crate) fn smallest_within(&mut self, bound: f64) -> Result<Option<Key>, Error> {
-        let mut weight = None;
+        let mut at_hand = AtHand::default();
         let mut best: Option<(u64, Key)> = None;
         for family in 0..self.families.len() {
             let bonds = self.families[family].bonds.clone();
@@ -75,12 +109,12 @@ impl<'a> Layer<'a> {
             let (mut low, mut high) = (0, bonds.len());
             while low < high {
                 let middle = usize::midpoint(low, high);
-                let error = self.start_error((family, bonds[middle]), &mut weight)?;
+                let error = self.start_error((family, bonds[middle]), &mut at_hand)?;
                 if error <= bound { high = middle } else { low = middle + 1 }
             }
             let Some(&bond) = bonds.get(low) else { continue };
             let key = (family, bond);
-            self.start_error(key, &mut weight)?;
+            self.start_error(key, &mut at_hand)?;
             let bytes = self.bytes(key)?;
             if best.is_none_or(|(b, _)| bytes < b) && self.gains(bytes) {
                 best = Some((bytes, key));
@@ -108,14 +142,15 @@ impl<'a> Layer<'a> {
     /// Fits the generator, unless that was done before.
     pub(crate) fn fit(&mut self, key: Key, options: &Options, observer: &mut dyn Observer) -> Result<&Fitted, Error> {
         if !self.fits.contains_key(&key) {
-            let mut weight = Some(self.weight()?);
-            self.start_error(key, &mut weight)?;
+            let mut at_hand = AtHand { weight: self.weight()?, prepared: None };
+            self.start_error(key, &mut at_hand)?;
+            at_hand.prepared = None;
             let Some((generator, _)) = self.starts.get(&key).cloned() else {
                 return Err(Error::Internal(format!("no start for layer {}", self.candidate.layer)));
             };
             let what = self.describe(key);
             let layer = &self.candidate.layer;
-            let target = self.target(weight.as_deref().unwrap_or_default());
+            let target = self.target(&at_hand.weight);
             let fitted = target.fit(generator, &options.effort, |step, steps, error| {
                 observer.event(Event::Fit { layer, generator: &what, step, steps, error });
             })?;

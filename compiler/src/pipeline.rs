@@ -125,15 +125,14 @@ impl Run<'_> {
     /// Loads the model into tract and prepares samples; `None` with a note when the model cannot be run.
     fn samples(&mut self, model: &Model) -> Result<Option<Samples>, Error> {
         self.enter("loading into tract");
-        let loaded =
-            match Loaded::new(model.apply(&Patch::default())?.to_bytes()).map_err(Error::from) {
-                Ok(loaded) => loaded,
-                Err(e @ Error::Data(adntn_fit::Error::Runtime { .. })) => {
-                    self.cannot_run(&e);
-                    return Ok(None);
-                }
-                Err(e) => return Err(e),
-            };
+        let loaded = match Loaded::new(model.apply(&Patch::default())?.to_bytes()).map_err(Error::from) {
+            Ok(loaded) => loaded,
+            Err(e @ Error::Data(adntn_fit::Error::Runtime { .. })) => {
+                self.cannot_run(&e);
+                return Ok(None);
+            }
+            Err(e) => return Err(e),
+        };
         let samples = prepare(&loaded, self.options)?;
         drop(loaded);
         let Some(samples) = samples else {

@@ -74,7 +74,8 @@ impl Search<'_, '_, '_> {
         self.refine(&mut accepted, &mut positions)?;
         accepted.retain(|c| c.iter().any(Option::is_some));
         accepted.dedup();
-        let smallest = |(layer, position): (&Layer<'_>, &Option<usize>)| !layer.has_gain() || *position == Some(POSITIONS - 1);
+        let smallest =
+            |(layer, position): (&Layer<'_>, &Option<usize>)| !layer.has_gain() || *position == Some(POSITIONS - 1);
         let stopped = if !accepted.is_empty() && self.layers.iter().zip(&positions).all(smallest) {
             StopReason::Smallest
         } else {

@@ -80,7 +80,11 @@ fn digits_shrink(model: &str, at_least: f64) {
     assert_eq!((data.fit_samples, data.selection_samples, data.held_out_samples), (192, 64, 512));
     for layer in report.layers.iter().filter(|l| l.replaced) {
         assert!(layer.bytes_after < layer.bytes_before && layer.ratio > 1.0, "{layer:?}");
-        assert!(layer.weight_error.unwrap() > 0.0 && layer.output_error.unwrap() < 1.0 && layer.top1_agreement.unwrap() > 0.9);
+        assert!(
+            layer.weight_error.unwrap() > 0.0
+                && layer.output_error.unwrap() < 1.0
+                && layer.top1_agreement.unwrap() > 0.9
+        );
     }
     check_in_runtimes(dir.path(), &fixture(model), Some(&fixture("mnist-held-out.npz")));
 }
@@ -132,7 +136,12 @@ fn every_tiny_model_comes_out_valid() {
         if report.layers.iter().any(|l| l.replaced) {
             check_in_runtimes(dir.path(), &file, None);
         } else {
-            assert_eq!(std::fs::read(&file).unwrap(), std::fs::read(dir.path().join("out.onnx")).unwrap(), "{}", file.display());
+            assert_eq!(
+                std::fs::read(&file).unwrap(),
+                std::fs::read(dir.path().join("out.onnx")).unwrap(),
+                "{}",
+                file.display()
+            );
         }
     }
     assert!(replaced >= 10, "only {replaced} layers were replaced");
@@ -153,10 +162,24 @@ fn options_restrict_the_search() {
     let dir = tempfile::tempdir().unwrap();
     let model = write(dir.path(), "in.onnx", |_| {});
     samples(dir.path(), "x.npy", 64);
-    let options = ["--calibration", "x.npy", "--tolerance", "100%", "--bond", "3", "--layout", "separated", "--activation", "softsign"];
+    let options = [
+        "--calibration",
+        "x.npy",
+        "--tolerance",
+        "100%",
+        "--bond",
+        "3",
+        "--layout",
+        "separated",
+        "--activation",
+        "softsign",
+    ];
     let report = compile(dir.path(), &model, &options);
     let generator = report.layers.iter().find(|l| l.layer.contains("hidden")).unwrap().generator.clone().unwrap();
-    assert_eq!((generator.bond, generator.layout.as_str(), generator.activation.as_str()), (3, "separated", "softsign"));
+    assert_eq!(
+        (generator.bond, generator.layout.as_str(), generator.activation.as_str()),
+        (3, "separated", "softsign")
+    );
     let only = compile(dir.path(), &model, &[&options[..], &["--layers", "head", "--min-elements", "64"]].concat());
     let row = |name: &str| only.layers.iter().find(|l| l.layer.contains(name)).unwrap().clone();
     assert!(row("head").replaced);
@@ -185,7 +208,8 @@ fn a_model_tract_cannot_run_is_compiled_with_a_note() {
         m.opset_import.push(adntn_onnx::pb::OperatorSetIdProto { domain: Some("private".into()), version: Some(1) });
         graph(m).node[2].op_type = Some("Swirl".into());
         graph(m).node[2].domain = Some("private".into());
-        let low_rank: Vec<f32> = (0..48 * 64).map(|k| ((k / 64) as f32 * 0.3).sin() * ((k % 64) as f32 * 0.2).cos()).collect();
+        let low_rank: Vec<f32> =
+            (0..48 * 64).map(|k| ((k / 64) as f32 * 0.3).sin() * ((k % 64) as f32 * 0.2).cos()).collect();
         graph(m).initializer[0] = tensor("hidden.weight", &[48, 64], &low_rank);
     });
     let report = compile(dir.path(), &model, &[]);

@@ -70,8 +70,24 @@ fn broken_models_are_refused_in_one_sentence() {
     });
     let mut messages = String::new();
     for name in [
-        "absent", "folder", "empty", "text", "truncated", "dtype", "negative", "overflow", "length", "missing-data",
-        "parent-data", "absolute-data", "short-data", "cycle", "undefined", "twice", "no-graph", "nan",
+        "absent",
+        "folder",
+        "empty",
+        "text",
+        "truncated",
+        "dtype",
+        "negative",
+        "overflow",
+        "length",
+        "missing-data",
+        "parent-data",
+        "absolute-data",
+        "short-data",
+        "cycle",
+        "undefined",
+        "twice",
+        "no-graph",
+        "nan",
     ] {
         let message = refused(dir, &[&format!("{name}.onnx"), "out.onnx"]);
         assert_eq!(message.lines().count(), 1, "{name}: {message}");
@@ -108,9 +124,14 @@ fn paths_and_settings_that_make_no_sense_are_refused() {
     }
     snapshot("refused-settings", &messages);
     // What clap itself refuses names the option.
-    for (option, value) in
-        [("--tolerance", "150%"), ("--tolerance", "nan"), ("--activation", "sine"), ("--layout", "diagonal"), ("--layers", "("), ("--seed", "-1")]
-    {
+    for (option, value) in [
+        ("--tolerance", "150%"),
+        ("--tolerance", "nan"),
+        ("--activation", "sine"),
+        ("--layout", "diagonal"),
+        ("--layers", "("),
+        ("--seed", "-1"),
+    ] {
         let message = refused(dir, &["in.onnx", "out.onnx", &format!("{option}={value}")]);
         assert!(message.contains(option) && message.contains(value), "{message}");
     }
@@ -131,7 +152,8 @@ fn calibration_that_does_not_fit_is_refused() {
     std::fs::write(dir.join("text.npz"), "zip?").unwrap();
     std::fs::create_dir(dir.join("empty-folder")).unwrap();
     let mut messages = String::new();
-    for name in ["absent.npz", "shape.npy", "double.npy", "nan.npy", "name.npz", "text.npz", "empty-folder", "in.onnx"] {
+    for name in ["absent.npz", "shape.npy", "double.npy", "nan.npy", "name.npz", "text.npz", "empty-folder", "in.onnx"]
+    {
         let message = refused(dir, &["in.onnx", "out.onnx", "--calibration", name]);
         assert_eq!(message.lines().count(), 1, "{message}");
         messages += &format!("{message}\n");

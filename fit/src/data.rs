@@ -331,7 +331,8 @@ fn load_folder(path: &Path, specs: &[InputSpec]) -> Result<Loaded, Error> {
         .filter(|p| p.extension().is_some_and(|e| e.eq_ignore_ascii_case("npy")))
         .collect();
     files.sort();
-    let named = |files: &[PathBuf], name: &str| files.iter().find(|p| p.file_stem().is_some_and(|s| s == name)).cloned();
+    let named =
+        |files: &[PathBuf], name: &str| files.iter().find(|p| p.file_stem().is_some_and(|s| s == name)).cloned();
     let labels = named(&files, LABELS).filter(|_| specs.iter().all(|s| s.name != LABELS));
     let labels = match &labels {
         Some(p) => {

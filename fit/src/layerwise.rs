@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use adntn_networks::{Generator, GeneratorSpec, InputWeighting, Shape, Workspace, start};
+use adntn_networks::start::Prepared;
+use adntn_networks::{Bonds, Generator, GeneratorSpec, InputWeighting, Shape, Workspace};
 use rayon::prelude::*;
 
 use crate::adam::{Adam, Schedule};
@@ -58,9 +59,24 @@ impl Target<'_> {
     /// # Errors
     /// [`Error::Network`] when `spec` does not fit W.
     pub fn start(&self, spec: &GeneratorSpec) -> Result<(Generator, f64), Error> {
-        let generator = start::hierarchical_svd(self.weight, spec, self.gram.map(|g| g as &dyn InputWeighting))?;
-        let mut objective = Objective::new(self, &generator);
-        let error = objective.error(&generator);
+        self.start_from(&self.prepare(spec)?, spec.bonds.clone())
+    }
+
+    /// What the starts of all generators like `spec`, up to its bond dimensions, have in common.
+    ///
+    /// # Errors
+    /// [`Error::Network`] when `spec` does not fit W.
+    pub fn prepare(&self, spec: &GeneratorSpec) -> Result<Prepared, Error> {
+        Ok(Prepared::new(self.weight, spec, self.gram.map(|g| g as &dyn InputWeighting))?)
+    }
+
+    /// The start with the given bond dimensions and its relative error.
+    ///
+    /// # Errors
+    /// [`Error::Network`] when the bonds are larger than prepared.
+    pub fn start_from(&self, prepared: &Prepared, bonds: Bonds) -> Result<(Generator, f64), Error> {
+        let generator = prepared.start(bonds)?;
+        let error = Objective::new(self, &generator).error(&generator);
         Ok((generator, error))
     }
 

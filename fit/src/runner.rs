@@ -8,8 +8,8 @@ use prost::Message as _;
 use rayon::prelude::*;
 use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::{
-    DatumType, Framework as _, InferenceFact, InferenceModel, InferenceModelExt as _, Tensor,
-    TypedFact, TypedModel, TypedOp,
+    DatumType, Framework as _, InferenceFact, InferenceModel, InferenceModelExt as _, Tensor, TypedFact, TypedModel,
+    TypedOp,
 };
 use tract_onnx::tract_hir::infer::Factoid as _;
 

@@ -34,7 +34,11 @@ fn error(path: &Path, specs: &[InputSpec]) -> String {
 fn reads_arrays_by_name_with_labels() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.npz");
-    npz(&path, &[("x", Array3::zeros((4, 2, 3)).into_dyn()), ("other", Array1::zeros(9).into_dyn())], Some(&[1, 2, 3, 4]));
+    npz(
+        &path,
+        &[("x", Array3::zeros((4, 2, 3)).into_dyn()), ("other", Array1::zeros(9).into_dyn())],
+        Some(&[1, 2, 3, 4]),
+    );
     let data = Dataset::load(&path, &pictures()).unwrap();
     assert_eq!((data.samples(), data.labels(), data.shapes()), (4, Some(&[1, 2, 3, 4][..]), vec![vec![4, 2, 3]]));
     assert!(!data.is_synthetic());

@@ -6,7 +6,7 @@ use adntn_networks::{Activation, Bonds, Generator, GeneratorSpec, LayoutKind, Le
 use rand::{RngExt as _, SeedableRng as _};
 
 const O: usize = 24;
-const I: usize = 20;
+const I: usize = 36;
 
 fn rng(seed: u64) -> rand_chacha::ChaCha8Rng {
     rand_chacha::ChaCha8Rng::seed_from_u64(seed)
@@ -64,7 +64,12 @@ fn fits_improve_on_the_start_with_and_without_statistics() {
                 let (start, error) = target.start(&spec(*kind, 4, activation)).unwrap();
                 let fitted = target.fit(start, &quick(), |_, _, _| {}).unwrap();
                 assert!((fitted.start_error - error).abs() < 1e-9);
-                assert!(fitted.error < 0.99 * error, "{kind} {activation} {}: {error} → {}", gram.is_some(), fitted.error);
+                assert!(
+                    fitted.error < 0.99 * error,
+                    "{kind} {activation} {}: {error} → {}",
+                    gram.is_some(),
+                    fitted.error
+                );
             }
         }
     }
@@ -82,7 +87,7 @@ fn statistics_make_the_start_better_where_it_counts() {
     let (_, with) = weighted.start(&spec).unwrap();
     let (ignorant, _) = plain.start(&spec).unwrap();
     let without = weighted.fit(ignorant, &Effort { steps: (0, 0), ..quick() }, |_, _, _| {}).unwrap().start_error;
-    assert!(with < 0.9 * without, "{with} against {without}");
+    assert!(with < 0.97 * without, "{with} against {without}");
 }
 
 #[test]

@@ -56,6 +56,14 @@ pub enum Error {
     /// A bond dimension of zero.
     #[error("the bond dimension χ must be at least 1")]
     ZeroBond,
+    /// Larger bonds than a start was prepared for.
+    #[error("leaf bonds {wanted:?} were asked for, but the start was prepared for {prepared:?} at most")]
+    NotPrepared {
+        /// Bonds asked for, one for each leaf pair.
+        wanted: Vec<usize>,
+        /// The largest possible ones.
+        prepared: Vec<usize>,
+    },
     /// A list of bond dimensions of the wrong length.
     #[error("{given} bond dimensions were given, but this tree has {needed} levels of bonds, coarse to fine")]
     BondCount {

@@ -73,7 +73,6 @@ pub(crate) struct Args {
     /// Say more about what happens; twice for even more.
     #[arg(short, long, action = clap::ArgAction::Count, help_heading = "Output")]
     pub(crate) verbose: u8,
-
 }
 
 impl Args {
@@ -95,7 +94,10 @@ impl Args {
         if let Some(report) = &self.report
             && (report == &self.input || Some(report) == self.output.as_ref())
         {
-            return Err(Error::Usage(format!("{}: the report would overwrite a model: choose another path", report.display())));
+            return Err(Error::Usage(format!(
+                "{}: the report would overwrite a model: choose another path",
+                report.display()
+            )));
         }
         Ok(options)
     }

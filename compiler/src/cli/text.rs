@@ -46,7 +46,8 @@ pub(crate) fn render(report: &Report, dry_run: bool) -> String {
             bold.apply_to(format!("{ratio:.2}x smaller")),
             stopped(report.stopped)
         );
-        let _ = writeln!(text, "Weights   {} → {} parameters", count(report.input.parameters), count(output.parameters));
+        let _ =
+            writeln!(text, "Weights   {} → {} parameters", count(report.input.parameters), count(output.parameters));
         let total: f64 = report.seconds.iter().map(|s| s.seconds).sum();
         let parts: Vec<String> = report
             .seconds
@@ -57,7 +58,8 @@ pub(crate) fn render(report: &Report, dry_run: bool) -> String {
         let _ = writeln!(text, "Time      {total:.1} s ({})", parts.join(", "));
         let _ = write!(text, "Written   {}", output.path);
     } else {
-        let _ = write!(text, "\nFile      {}: {}, nothing written (dry run)", report.input.path, bytes(report.input.bytes));
+        let _ =
+            write!(text, "\nFile      {}: {}, nothing written (dry run)", report.input.path, bytes(report.input.bytes));
     }
     text
 }
@@ -107,8 +109,21 @@ fn table(header: &[&str], right: &[usize]) -> Table {
 }
 
 fn layers(rows: &[LayerReport]) -> String {
-    let header =
-        ["layer", "op", "shape", "parameters", "→", "ratio", "bytes", "→", "weight err", "output err", "SQNR", "top-1", "generator"];
+    let header = [
+        "layer",
+        "op",
+        "shape",
+        "parameters",
+        "→",
+        "ratio",
+        "bytes",
+        "→",
+        "weight err",
+        "output err",
+        "SQNR",
+        "top-1",
+        "generator",
+    ];
     let mut table = table(&header, &[3, 4, 5, 6, 7, 8, 9, 10, 11]);
     for row in rows {
         let shape = dims(&row.shape);
@@ -170,7 +185,13 @@ fn candidates(rows: &[LayerReport]) -> String {
 fn skipped(report: &Report) -> String {
     let mut table = table(&["  node", "op", "weight", "shape", "why"], &[]);
     for row in &report.skipped {
-        table.add_row(vec![format!("  {}", row.node), row.op.clone(), row.weight.clone(), dims(&row.shape), row.reason.clone()]);
+        table.add_row(vec![
+            format!("  {}", row.node),
+            row.op.clone(),
+            row.weight.clone(),
+            dims(&row.shape),
+            row.reason.clone(),
+        ]);
     }
     trimmed(&table)
 }

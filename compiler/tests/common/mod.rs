@@ -73,7 +73,9 @@ fn value(name: &str, dims: &[Option<i64>]) -> pb::ValueInfoProto {
 
 /// Smooth numbers, so that the weights compress.
 pub fn smooth(rows: usize, columns: usize) -> Vec<f32> {
-    let wave = |r: usize, c: usize| ((r as f32) * 0.21).sin() * ((c as f32) * 0.13).cos() + 0.3 * ((r + 2 * c) as f32 * 0.05).sin();
+    let wave = |r: usize, c: usize| {
+        ((r as f32) * 0.21).sin() * ((c as f32) * 0.13).cos() + 0.3 * ((r + 2 * c) as f32 * 0.05).sin()
+    };
     (0..rows * columns).map(|k| wave(k / columns, k % columns) * 0.3).collect()
 }
 
