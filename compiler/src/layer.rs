@@ -12,7 +12,7 @@ use adntn_passes::{Candidate, replace_by_dense, replace_by_generator};
 use crate::error::Error;
 use crate::menu::Family;
 use crate::observer::{Event, Observer};
-use crate::options::Options;
+use crate::options::{CoreType, Options};
 
 /// A generator on offer: which family, which bond dimension.
 pub(crate) type Key = (usize, usize);
@@ -38,6 +38,9 @@ pub(crate) struct Layer<'a> {
     model: &'a Model,
     /// Whether the layer's bias can absorb the mean error.
     pub(crate) absorbs_mean: bool,
+    /// The family that won last.
+    favourite: Option<usize>,
+    core_type: CoreType,
     prepared: BTreeMap<usize, Prepared>,
     starts: BTreeMap<Key, (Generator, f64)>,
     fits: BTreeMap<Key, Fitted>,
@@ -58,6 +61,8 @@ impl<'a> Layer<'a> {
             families,
             model,
             absorbs_mean,
+            favourite: None,
+            core_type: options.core_type,
             prepared: BTreeMap::new(),
             starts: BTreeMap::new(),
             fits: BTreeMap::new(),
@@ -84,7 +89,10 @@ impl<'a> Layer<'a> {
             (None, Some((index, last))) if index == key.0 => last,
             _ => target.prepare(&family.spec(family.bonds.last().copied().unwrap_or(key.1)))?,
         };
-        let (generator, error) = target.start_from(&prepared, family.spec(key.1).bonds)?;
+        let (mut generator, error) = target.start_from(&prepared, family.spec(key.1).bonds)?;
+        if self.core_type == CoreType::Float16 {
+            round_to_half(&mut generator);
+        }
         tracing::debug!(layer = self.candidate.layer, generator = self.describe(key), error, "start");
         if self.candidate.elements() <= KEEP_PREPARED {
             self.prepared.insert(key.0, prepared);
@@ -103,10 +111,14 @@ impl<'a> Layer<'a> {
     pub(crate) fn smallest_within(&mut self, bound: f64) -> Result<Option<Key>, Error> {
         let mut at_hand = AtHand::default();
         let mut best: Option<(u64, Key)> = None;
-        for family in 0..self.families.len() {
-            let bonds = self.families[family].bonds.clone();
-            // Errors fall as χ grows: bisect for the first bond within the bound.
-            let (mut low, mut high) = (0, bonds.len());
+        for family in self.promising_first() {
+            let bonds = self.affordable(family, best.map(|(bytes, _)| bytes));
+            // Errors fall as χ grows: if the largest affordable bond is out of bounds, so are the others.
+            let Some(&largest) = bonds.last() else { continue };
+            if self.start_error((family, largest), &mut at_hand)? > bound {
+                continue;
+            }
+            let (mut low, mut high) = (0, bonds.len() - 1);
             while low < high {
                 let middle = usize::midpoint(low, high);
                 let error = self.start_error((family, bonds[middle]), &mut at_hand)?;
@@ -120,7 +132,27 @@ impl<'a> Layer<'a> {
                 best = Some((bytes, key));
             }
         }
+        if let Some((_, key)) = best {
+            self.favourite = Some(key.0);
+        }
         Ok(best.map(|(_, key)| key))
+    }
+
+    /// Families in an order that finds small generators early: the one that served last, then the others.
+    fn promising_first(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.families.len()).collect();
+        order.sort_by_key(|&family| Some(family) != self.favourite);
+        order
+    }
+
+    /// Bonds of a family whose parameters alone take fewer bytes than `limit`.
+    fn affordable(&self, family: usize, limit: Option<u64>) -> Vec<usize> {
+        let family = &self.families[family];
+        let fits = |&bond: &usize| {
+            let bytes = family.parameters(bond).map(|p| p as u64 * self.core_type.bytes());
+            bytes.is_some_and(|bytes| limit.is_none_or(|limit| bytes < limit))
+        };
+        family.bonds.iter().copied().filter(fits).collect()
     }
 
     fn gains(&self, bytes: u64) -> bool {
@@ -151,9 +183,12 @@ impl<'a> Layer<'a> {
             let what = self.describe(key);
             let layer = &self.candidate.layer;
             let target = self.target(&at_hand.weight);
-            let fitted = target.fit(generator, &options.effort, |step, steps, error| {
+            let mut fitted = target.fit(generator, &options.effort, |step, steps, error| {
                 observer.event(Event::Fit { layer, generator: &what, step, steps, error });
             })?;
+            if self.core_type == CoreType::Float16 {
+                round_to_half(&mut fitted.generator);
+            }
             self.fits.insert(key, fitted);
         }
         self.fits.get(&key).ok_or_else(|| Error::Internal("a fit was lost".into()))
@@ -221,5 +256,26 @@ impl<'a> Layer<'a> {
 
     pub(crate) fn has_gain(&self) -> bool {
         !self.families.is_empty()
+    }
+}
+
+/// Rounds all cores to float16 numbers, the overall scale taken into the last level when that is linear. A core with
+/// values beyond the range of float16 stays as it is, and so is stored as float32.
+fn round_to_half(generator: &mut Generator) {
+    let shape = generator.shape().clone();
+    let last = shape.levels.len() - 1;
+    if generator.spec().last_linear {
+        let scale = generator.scale();
+        generator.params_mut()[shape.isometry(last, 0)].iter_mut().for_each(|x| *x *= scale);
+        generator.set_scale(1.0);
+    }
+    let isometries = (1..=last).flat_map(|level| (0..shape.levels[level - 1].len()).map(move |leg| (level, leg)));
+    let cores: Vec<_> =
+        std::iter::once(shape.top()).chain(isometries.map(|(level, leg)| shape.isometry(level, leg))).collect();
+    for core in cores {
+        let values = &mut generator.params_mut()[core];
+        if values.iter().all(|&x| half::f16::from_f32(x).is_finite()) {
+            values.iter_mut().for_each(|x| *x = half::f16::from_f32(*x).to_f32());
+        }
     }
 }

@@ -29,7 +29,7 @@ pub use adntn_fit::layerwise::Effort;
 pub use adntn_networks::{Activation, LayoutKind};
 pub use error::Error;
 pub use observer::{Event, Observer, Silent};
-pub use options::Options;
+pub use options::{CoreType, Options};
 pub use pipeline::compile_with;
 pub use report::Report;
 

@@ -6,6 +6,47 @@ use adntn_fit::layerwise::Effort;
 use adntn_networks::{Activation, LayoutKind};
 use regex::Regex;
 
+/// How the cores of a generator are stored in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CoreType {
+    /// Four bytes a parameter.
+    Float32,
+    /// Two bytes a parameter and one Cast node a core; the cores are rounded before anything is measured.
+    Float16,
+}
+
+impl CoreType {
+    /// Bytes of one parameter.
+    #[must_use]
+    pub fn bytes(self) -> u64 {
+        match self {
+            CoreType::Float32 => 4,
+            CoreType::Float16 => 2,
+        }
+    }
+}
+
+impl std::fmt::Display for CoreType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            CoreType::Float32 => "float32",
+            CoreType::Float16 => "float16",
+        })
+    }
+}
+
+impl std::str::FromStr for CoreType {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "float32" => Ok(CoreType::Float32),
+            "float16" => Ok(CoreType::Float16),
+            other => Err(format!("`{other}` is not a known core type; known are float16, float32")),
+        }
+    }
+}
+
 /// Everything [`compile`](crate::compile) needs to know; [`Options::new`] gives the defaults of the command line.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -27,6 +68,8 @@ pub struct Options {
     pub bond: Option<usize>,
     /// The nonlinearity σ between levels.
     pub activation: Activation,
+    /// How cores are stored.
+    pub core_type: CoreType,
     /// Use this leg layout only, instead of trying all.
     pub layout: Option<LayoutKind>,
     /// Seed of everything random.
@@ -55,6 +98,7 @@ impl Options {
             exclude: None,
             bond: None,
             activation: Activation::Tanh,
+            core_type: CoreType::Float16,
             layout: None,
             seed: 0,
             min_elements: 1024,

@@ -282,6 +282,7 @@ impl Run<'_> {
                 tolerance: self.options.tolerance,
                 seed: self.options.seed,
                 activation: self.options.activation.to_string(),
+                core_type: self.options.core_type.to_string(),
                 layout: self.options.layout.map(|l| l.to_string()),
                 bond: self.options.bond,
             },

@@ -59,6 +59,8 @@ pub struct Settings {
     pub seed: u64,
     /// σ between levels.
     pub activation: String,
+    /// How cores are stored: `float16` or `float32`.
+    pub core_type: String,
     /// The only leg layout allowed, if restricted.
     pub layout: Option<String>,
     /// The only bond dimension allowed, if restricted.

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use adntn_onnx::{Model, Patch, pb};
 use bytes::Bytes;
+use half::f16;
 use pb::attribute_proto::AttributeType;
 use pb::tensor_proto::DataType;
 
@@ -24,6 +25,9 @@ const SLICE_INPUTS_OPSET: i64 = 10;
 const INTEGER_CONSTANT_OPSET: i64 = 9;
 /// First IR version in which initializers need not be graph inputs.
 const FREE_INITIALIZERS_IR: i64 = 4;
+
+/// Below so many elements a Cast node takes more bytes than float16 saves.
+const MIN_HALF_ELEMENTS: usize = 128;
 
 /// Appends things under one layer's prefix to a patch.
 pub(crate) struct Emitter<'a> {
@@ -77,7 +81,7 @@ impl<'a> Emitter<'a> {
                         Some(name) => name.clone(),
                         None => {
                             let core = &program.constants[from];
-                            let name = self.floats(&core.label, &core.shape, &core.data);
+                            let name = self.core(&core.label, &core.shape, &core.data);
                             constants[from] = Some(name.clone());
                             name
                         }
@@ -94,6 +98,40 @@ impl<'a> Emitter<'a> {
             self.constant(tensor);
         }
         result
+    }
+
+    /// Writes a core; returns the name of its float32 value.
+    ///
+    /// A core whose values are all float16 numbers is stored as such behind a Cast, which runtimes fold, when that takes
+    /// fewer bytes.
+    fn core(&mut self, label: &str, shape: &[usize], data: &[f32]) -> String {
+        if data.len() < MIN_HALF_ELEMENTS || data.iter().any(|&x| f16::from_f32(x).to_f32() != x) {
+            return self.floats(label, shape, data);
+        }
+        let half = self.unique(&format!("{label}/half"));
+        let raw = bytes(data.iter().map(|&x| f16::from_f32(x).to_le_bytes()));
+        let dims = shape.iter().map(|&d| d as i64).collect();
+        self.constant(pb::TensorProto {
+            name: Some(half.clone()),
+            data_type: Some(DataType::Float16 as i32),
+            dims,
+            raw_data: Some(Bytes::from(raw)),
+            ..Default::default()
+        });
+        let name = self.unique(label);
+        self.cast(half, name.clone(), DataType::Float);
+        name
+    }
+
+    fn cast(&mut self, from: String, to: String, dtype: DataType) {
+        self.node(pb::NodeProto {
+            name: Some(to.clone()),
+            op_type: Some("Cast".to_owned()),
+            input: vec![from],
+            output: vec![to],
+            attribute: vec![int_attribute("to", dtype as i64)],
+            ..Default::default()
+        });
     }
 
     /// Writes a float32 constant; returns its name.
@@ -178,14 +216,7 @@ impl<'a> Emitter<'a> {
             // Doubles hold every dimension exactly.
             let double = self.unique(&format!("{label}/double"));
             self.constant(tensor(&double, DataType::Double, bytes(values.iter().map(|&v| (v as f64).to_le_bytes()))));
-            self.node(pb::NodeProto {
-                name: Some(name.clone()),
-                op_type: Some("Cast".to_owned()),
-                input: vec![double],
-                output: vec![name.clone()],
-                attribute: vec![int_attribute("to", DataType::Int64 as i64)],
-                ..Default::default()
-            });
+            self.cast(double, name.clone(), DataType::Int64);
         } else {
             self.constant(tensor(&name, DataType::Int64, bytes(values.iter().map(|v| v.to_le_bytes()))));
         }

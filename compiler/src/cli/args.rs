@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use adntn_compiler::{Activation, Error, LayoutKind, Options};
+use adntn_compiler::{Activation, CoreType, Error, LayoutKind, Options};
 use regex::Regex;
 
 /// Makes a trained ONNX model smaller by replacing dense weights with tensor networks fitted to them.
@@ -50,6 +50,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", value_parser = named::<LayoutKind>, help_heading = "Search")]
     layout: Option<LayoutKind>,
 
+    /// How cores are stored: float16 (half the bytes, rounded before anything is measured) or float32.
+    #[arg(long, value_name = "NAME", value_parser = named::<CoreType>, help_heading = "Search")]
+    core_type: Option<CoreType>,
+
     /// Leave weights with fewer elements alone.
     #[arg(long, value_name = "N", help_heading = "Search")]
     min_elements: Option<usize>,
@@ -86,6 +90,7 @@ impl Args {
         options.exclude.clone_from(&self.exclude);
         options.bond = self.bond;
         options.activation = self.activation.unwrap_or(options.activation);
+        options.core_type = self.core_type.unwrap_or(options.core_type);
         options.layout = self.layout;
         options.min_elements = self.min_elements.unwrap_or(options.min_elements);
         options.seed = self.seed;
