@@ -107,19 +107,29 @@ fn expand_rows<T: Real, S: Simd, const Q: usize>(
         for p in 0..core.p {
             // Safety: p < core.p and y + TILE ≤ width, so the vectors lie within `input`, which has core.p·width; the core's
             // elements (p, q…q+Q) lie within its core.p·core.q, as `expand` has checked.
-            #[allow(unsafe_code)]
+            #[allow(unsafe_code, clippy::needless_range_loop)]
             unsafe {
-                let row: [T::Vector<S>; TILE] = std::array::from_fn(|t| *input.get_unchecked(p * width + y + t));
-                for (k, sums) in sums.iter_mut().enumerate() {
+                let row = input.as_ptr().add(p * width + y);
+                let mut x = [zero; TILE];
+                for t in 0..TILE {
+                    x[t] = *row.add(t);
+                }
+                for k in 0..Q {
                     let factor = T::splat(simd, *core.data.get_unchecked(p * core.p_step + (q + k) * core.q_step));
-                    for (sum, x) in sums.iter_mut().zip(row) {
-                        *sum = T::multiply_add(simd, factor, x, *sum);
+                    for t in 0..TILE {
+                        sums[k][t] = T::multiply_add(simd, factor, x[t], sums[k][t]);
                     }
                 }
             }
         }
-        for (k, sums) in sums.iter().enumerate() {
-            out[k * width + y..][..TILE].copy_from_slice(sums);
+        // Safety: `out` has Q·width vectors, and y + TILE ≤ width.
+        #[allow(unsafe_code, clippy::needless_range_loop)]
+        unsafe {
+            for k in 0..Q {
+                for t in 0..TILE {
+                    *out.get_unchecked_mut(k * width + y + t) = sums[k][t];
+                }
+            }
         }
         y += TILE;
     }
@@ -206,17 +216,21 @@ fn environment_tile<T: Real, S: Simd, const P: usize, const Q: usize>(
     gradient: &mut [T],
 ) {
     let Sides { input, d, width, p, q } = *sides;
-    let mut sums = [[T::splat(simd, T::ZERO); Q]; P];
+    let zero = T::splat(simd, T::ZERO);
+    let mut sums = [[zero; Q]; P];
     for (input, d) in input.chunks_exact(p * width).zip(d.chunks_exact(q * width)) {
         for y in 0..width {
             // Safety: row + P ≤ p, column + Q ≤ q and y < width, so the vectors lie within the chunks of p·width and q·width.
-            #[allow(unsafe_code)]
+            #[allow(unsafe_code, clippy::needless_range_loop)]
             unsafe {
-                let others: [T::Vector<S>; Q] = std::array::from_fn(|k| *d.get_unchecked((column + k) * width + y));
-                for (k, sums) in sums.iter_mut().enumerate() {
-                    let x = *input.get_unchecked((row + k) * width + y);
-                    for (sum, other) in sums.iter_mut().zip(others) {
-                        *sum = T::multiply_add(simd, x, other, *sum);
+                let mut others = [zero; Q];
+                for k in 0..Q {
+                    others[k] = *d.get_unchecked((column + k) * width + y);
+                }
+                for j in 0..P {
+                    let x = *input.get_unchecked((row + j) * width + y);
+                    for k in 0..Q {
+                        sums[j][k] = T::multiply_add(simd, x, others[k], sums[j][k]);
                     }
                 }
             }

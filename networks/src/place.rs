@@ -60,7 +60,7 @@ impl<'a, T: Real> Place<'a, T> {
             // Safety: `runs` stays within the tensor, and nobody else accesses the chunk.
             let to = unsafe { std::slice::from_raw_parts_mut(self.first.add(start), len) };
             if self.inner > 1 {
-                to.copy_from_slice(&local[k * width(chunk)..][..len]);
+                copy(&local[k * width(chunk)..][..len], to);
             } else {
                 transpose((local, width(chunk)), self.rows, chunk.columns, (to, self.rows));
             }
@@ -92,6 +92,15 @@ pub(crate) fn load<T: Real>(pass: &Pass, step: usize, tensor: &[T], chunk: Chunk
     }
 }
 
+/// As `copy_from_slice`, but without a call for each of the short rows of a chunk.
+#[inline(always)]
+fn copy<T: Real>(from: &[T], to: &mut [T]) {
+    let (from, from_rest) = from.as_chunks::<LANES>();
+    let (to, to_rest) = to.as_chunks_mut::<LANES>();
+    to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+    to_rest.iter_mut().zip(from_rest).for_each(|(to, &from)| *to = from);
+}
+
 fn load_rows<'t, T: Real>(
     runs: impl Iterator<Item = &'t [T]>,
     rows: usize,
@@ -103,7 +112,7 @@ fn load_rows<'t, T: Real>(
     for (k, run) in runs.enumerate() {
         if along {
             let (to, padding) = local[k * width..][..width].split_at_mut(chunk.columns);
-            to.copy_from_slice(run);
+            copy(run, to);
             padding.fill(T::ZERO);
         } else {
             transpose((run, rows), chunk.columns, rows, (local, width));

@@ -16,7 +16,7 @@ use crate::kernels::LANES;
 use crate::{Activation, GeneratorSpec, Shape};
 
 /// Elements that one chunk of a pass may occupy, so that it stays in the second-level cache.
-const CHUNK_ELEMENTS: usize = 1 << 16;
+const CHUNK_ELEMENTS: usize = 1 << 17;
 /// Columns that a chunk has at most.
 const MAX_COLUMNS: usize = 256;
 /// Partial gradients are summed over at most this many blocks of chunks.
@@ -106,7 +106,7 @@ impl Pass {
     /// Whether the tasks fit a chunk of at least [`LANES`] columns.
     fn fits(slots: &[usize], tasks: &[Task]) -> bool {
         tasks.iter().all(|task| task.core.len() <= WIDE_CORE)
-            && footprint(&Pass::new(slots, tasks).sizes) * LANES <= CHUNK_ELEMENTS
+            && footprint(&Pass::new(slots, tasks).sizes) * 2 * LANES <= CHUNK_ELEMENTS
     }
 
     /// Columns of one matrix.
