@@ -7,6 +7,9 @@ use crate::{LegLayout, Side};
 /// Elements of a block: enough to amortise its set-up, few enough for its table to stay in the first-level cache.
 const BLOCK: usize = 4096;
 
+/// Bands of rows that are filled independently, at least, where the layout allows it.
+const BANDS: usize = 16;
+
 /// A layout split into leading legs (which block) and trailing legs (where in the block).
 pub(crate) struct Blocks<'a> {
     layout: &'a LegLayout,
@@ -61,6 +64,15 @@ impl<'a> Blocks<'a> {
         (row, column)
     }
 
+    /// Elements of the row-major matrix that a block's elements come from, relative to that of its first one; and whether
+    /// a block at a given origin lies wholly within the matrix.
+    fn flat(&self, outputs: usize, inputs: usize) -> (Vec<usize>, impl Fn(usize, usize) -> bool) {
+        let flat = self.offsets.iter().map(|&(r, c)| r as usize * inputs + c as usize).collect();
+        let rows = self.offsets.iter().map(|&(r, _)| r as usize).max().unwrap_or(0);
+        let columns = self.offsets.iter().map(|&(_, c)| c as usize).max().unwrap_or(0);
+        (flat, move |row, column| row + rows < outputs && column + columns < inputs)
+    }
+
     pub(crate) fn gather<T: Copy + Default + Send + Sync>(
         &self,
         w: &[T],
@@ -69,8 +81,14 @@ impl<'a> Blocks<'a> {
         out: &mut Vec<T>,
     ) {
         out.resize(self.layout.outputs() * self.layout.inputs(), T::default());
+        let (flat, inside) = self.flat(outputs, inputs);
         out.par_chunks_mut(self.offsets.len()).enumerate().for_each(|(block, out)| {
             let (row, column) = self.origin(block);
+            if inside(row, column) {
+                let w = &w[row * inputs + column..];
+                out.iter_mut().zip(&flat).for_each(|(out, &at)| *out = w[at]);
+                return;
+            }
             for (out, &(r, c)) in out.iter_mut().zip(&self.offsets) {
                 let (r, c) = (row + r as usize, column + c as usize);
                 *out = if r < outputs && c < inputs { w[r * inputs + c] } else { T::default() };
@@ -86,14 +104,46 @@ impl<'a> Blocks<'a> {
         out: &mut Vec<T>,
     ) {
         out.resize(outputs * inputs, T::default());
-        for (block, leaf) in leaf.chunks(self.offsets.len()).enumerate() {
+        let (flat, inside) = self.flat(outputs, inputs);
+        let band = self.band();
+        let mut blocks = vec![Vec::new(); outputs.div_ceil(band)];
+        for block in 0..leaf.len() / self.offsets.len() {
             let (row, column) = self.origin(block);
-            for (&x, &(r, c)) in leaf.iter().zip(&self.offsets) {
-                let (r, c) = (row + r as usize, column + c as usize);
-                if r < outputs && c < inputs {
-                    out[r * inputs + c] = x;
-                }
+            if let Some(blocks) = blocks.get_mut(row / band) {
+                blocks.push((block, row, column));
             }
         }
+        out.par_chunks_mut(band * inputs).zip(blocks).enumerate().for_each(|(index, (out, blocks))| {
+            let first = index * band;
+            for (block, row, column) in blocks {
+                let leaf = &leaf[block * self.offsets.len()..][..self.offsets.len()];
+                if inside(row, column) {
+                    let out = &mut out[(row - first) * inputs + column..];
+                    leaf.iter().zip(&flat).for_each(|(&x, &at)| out[at] = x);
+                    continue;
+                }
+                for (&x, &(r, c)) in leaf.iter().zip(&self.offsets) {
+                    let (r, c) = (row + r as usize, column + c as usize);
+                    if r < outputs && c < inputs {
+                        out[(r - first) * inputs + c] = x;
+                    }
+                }
+            }
+        });
+    }
+
+    /// Rows of a band: every block lies within one, so that bands can be filled independently.
+    fn band(&self) -> usize {
+        let slow = |place| {
+            let legs = self.layout.legs()[..self.leading].iter();
+            legs.zip(&self.strides).find(|(leg, _)| leg.side == Side::Output && leg.place == place)
+        };
+        let mut band = self.layout.outputs();
+        let mut place = 0;
+        while let Some((_, &stride)) = slow(place).filter(|_| self.layout.outputs() / band < BANDS) {
+            band = stride;
+            place += 1;
+        }
+        band
     }
 }

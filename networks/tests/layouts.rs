@@ -1,0 +1,124 @@
+//! Layouts and the factoriser.
+
+mod common;
+
+use adntn_networks::{Error, LayoutKind, Leg, LegLayout, Side, factorise};
+use common::layouts;
+use proptest::prelude::*;
+
+fn leg(side: Side, dim: usize, place: usize) -> Leg {
+    Leg { side, dim, place }
+}
+
+/// Row and column of a position in leaf order, by the definition of a leg.
+fn row_and_column(layout: &LegLayout, mut position: usize) -> (usize, usize) {
+    let mut digits = vec![0; layout.legs().len()];
+    for (digit, leg) in digits.iter_mut().zip(layout.legs()).rev() {
+        *digit = position % leg.dim;
+        position /= leg.dim;
+    }
+    let number = |side| {
+        let mut own: Vec<_> = layout.legs().iter().zip(&digits).filter(|(leg, _)| leg.side == side).collect();
+        own.sort_by_key(|(leg, _)| leg.place);
+        own.iter().fold(0, |number, (leg, digit)| number * leg.dim + *digit)
+    };
+    (number(Side::Output), number(Side::Input))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn gather_puts_every_element_where_its_legs_say(
+        layout in prop_oneof![layouts(4, 16), layouts(8, 4), layouts(16, 2)],
+        cut in (0usize..4, 0usize..4),
+    ) {
+        let (outputs, inputs) = (layout.outputs().saturating_sub(cut.0).max(1), layout.inputs().saturating_sub(cut.1).max(1));
+        let w: Vec<u32> = (1..=(outputs * inputs) as u32).collect();
+        let mut leaf = vec![7; 3];
+        layout.gather(&w, outputs, inputs, &mut leaf);
+        prop_assert_eq!(leaf.len(), layout.outputs() * layout.inputs());
+        for (position, &x) in leaf.iter().enumerate() {
+            let (row, column) = row_and_column(&layout, position);
+            let expected = if row < outputs && column < inputs { w[row * inputs + column] } else { 0 };
+            prop_assert_eq!(x, expected);
+        }
+        let mut back = Vec::new();
+        layout.scatter(&leaf, outputs, inputs, &mut back);
+        prop_assert_eq!(back, w);
+    }
+
+    #[test]
+    fn factors_cover_the_dimension_evenly(n in 1usize..20_000, legs in 1usize..9) {
+        let factors = factorise(n, legs);
+        prop_assert_eq!(factors.dims.len(), legs);
+        prop_assert_eq!(factors.dims.iter().product::<usize>(), factors.padded);
+        prop_assert!(factors.padded >= n);
+        prop_assert!(factors.dims.windows(2).all(|pair| pair[0] >= pair[1]));
+        let root = (n as f64).powf(1.0 / legs as f64).ceil() as usize;
+        prop_assert!(factors.dims[0] <= (2 * root).max(16));
+        prop_assert!(factors.dims[legs - 1] >= 2 || n < 1 << legs);
+        // Never more waste than taking the rounded-up root for every leg.
+        prop_assert!(factors.padded <= root.pow(legs as u32));
+    }
+}
+
+#[test]
+fn awkward_dimensions_have_known_factors() {
+    let cases: [(usize, usize, &[usize]); 10] = [
+        (4096, 8, &[4, 4, 4, 4, 2, 2, 2, 2]),
+        (4608, 8, &[4, 4, 4, 3, 3, 2, 2, 2]),
+        (1000, 4, &[8, 5, 5, 5]),
+        (84, 4, &[7, 3, 2, 2]),
+        (10, 2, &[5, 2]),
+        (10, 4, &[5, 2, 1, 1]),
+        (97, 4, &[5, 5, 2, 2]),
+        (6625, 4, &[17, 13, 6, 5]),
+        (8210, 4, &[17, 11, 11, 4]),
+        (1, 4, &[1, 1, 1, 1]),
+    ];
+    for (n, legs, dims) in cases {
+        assert_eq!(factorise(n, legs).dims, dims, "{n} in {legs} legs");
+    }
+}
+
+#[test]
+fn padding_is_the_least_that_gives_fitting_factors() {
+    for n in 1..400usize {
+        let root = (1..).find(|root: &usize| root.pow(3) >= n).expect("a root exists");
+        let largest = (2 * root).max(16);
+        let smallest = if n >= 8 { 2 } else { 1 };
+        let range = || smallest..=largest;
+        let products = range().flat_map(|a| range().flat_map(move |b| range().map(move |c| a * b * c)));
+        assert_eq!(Some(factorise(n, 3).padded), products.filter(|&product| product >= n).min(), "{n}");
+    }
+}
+
+#[test]
+fn standard_orders_are_what_they_are_called() {
+    let (o, i) = (|dim, place| leg(Side::Output, dim, place), |dim, place| leg(Side::Input, dim, place));
+    let interleaved = LegLayout::interleaved(&[2, 3], &[4, 5]).unwrap();
+    assert_eq!(interleaved.legs(), [o(2, 0), i(4, 0), o(3, 1), i(5, 1)]);
+    let separated = LegLayout::separated(&[2, 3], &[4, 5]).unwrap();
+    assert_eq!(separated.legs(), [o(2, 0), o(3, 1), i(4, 0), i(5, 1)]);
+    assert_eq!((separated.outputs(), separated.inputs()), (6, 20));
+    let uneven = LegLayout::interleaved(&[2], &[3, 4, 5]).unwrap();
+    assert_eq!(uneven.legs(), [o(2, 0), i(3, 0), i(4, 1), i(5, 2)]);
+    for kind in LayoutKind::ALL {
+        let layout = LegLayout::for_matrix(*kind, 8210, 1024, 8).unwrap();
+        assert!(layout.outputs() >= 8210 && layout.outputs() < 8400 && layout.inputs() == 1024);
+    }
+}
+
+#[test]
+fn inconsistent_layouts_are_refused() {
+    let (o, i) = (|dim, place| leg(Side::Output, dim, place), |dim, place| leg(Side::Input, dim, place));
+    let refused = |legs: Vec<Leg>| LegLayout::custom(legs).unwrap_err();
+    assert_eq!(refused(vec![o(2, 0), i(2, 0)]), Error::LegCount { legs: 2 });
+    assert_eq!(refused(vec![o(2, 0), i(2, 0), o(2, 1), i(2, 1), i(2, 2), o(2, 2)]), Error::LegCount { legs: 6 });
+    assert_eq!(refused(vec![o(2, 0), i(0, 0), o(2, 1), i(2, 1)]), Error::EmptyLeg { leg: 1 });
+    assert_eq!(refused(vec![o(2, 0), i(2, 0), o(2, 2), i(2, 1)]), Error::Places { side: "output", count: 2, place: 1 });
+    assert_eq!(refused(vec![o(2, 0), i(2, 0), o(2, 1), i(2, 0)]), Error::Places { side: "input", count: 2, place: 1 });
+    assert_eq!(refused(vec![o(usize::MAX, 0), i(2, 0), o(2, 1), i(2, 1)]), Error::TooLarge);
+    assert!("diagonal".parse::<LayoutKind>().unwrap_err().to_string().contains("interleaved, separated"));
+}
