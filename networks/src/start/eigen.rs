@@ -9,6 +9,8 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use crate::Error;
+use crate::kernels::transpose;
+use crate::matmul::{Strided, multiply};
 
 /// Matrices up to this size are always decomposed completely.
 const COMPLETE: usize = 384;
@@ -17,6 +19,8 @@ const SHARE: usize = 4;
 /// Columns carried along beyond those wanted, and number of iterations.
 const OVERSAMPLING: usize = 12;
 const ITERATIONS: usize = 6;
+/// Rows of the Gram matrix that one task multiplies.
+const ROWS: usize = 128;
 
 /// Eigenvalues, nondecreasing, and eigenvectors (columns) of a symmetric m×m matrix. On one thread, so that the result does
 /// not depend on the number of threads.
@@ -83,12 +87,14 @@ fn subspace(gram: &[f64], m: usize, count: usize) -> Result<Vec<f32>, Error> {
 
 /// out ← rows · gram.
 fn times(gram: &[f64], m: usize, rows: &[f64], out: &mut [f64]) {
-    out.par_chunks_mut(m).zip(rows.par_chunks(m)).for_each(|(out, row)| {
-        out.fill(0.0);
-        for (&x, line) in row.iter().zip(gram.chunks_exact(m)) {
-            out.iter_mut().zip(line).for_each(|(out, g)| *out += x * g);
-        }
+    let k = rows.len() / m;
+    let mut columns = vec![0.0; rows.len()];
+    columns.par_chunks_mut(ROWS * k).zip(gram.par_chunks(ROWS * m)).for_each(|(columns, gram)| {
+        let n = gram.len() / m;
+        let vectors = (rows, Strided::rows(k, m).transposed());
+        multiply((columns, Strided::rows(n, k)), false, (gram, Strided::rows(n, m)), vectors);
     });
+    transpose((&columns, k), m, k, (out, m));
 }
 
 /// Modified Gram-Schmidt, twice; rows that vanish are replaced by unit vectors.

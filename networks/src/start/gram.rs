@@ -2,12 +2,16 @@
 
 use rayon::prelude::*;
 
+use crate::kernels::{Core, add_environment, expand, transpose};
 use crate::matmul::{Strided, multiply};
+use crate::real::sealed::Sealed;
 
 /// Columns whose products are summed in single precision before they are added in double precision.
 const RUN: usize = 2048;
 /// Rows and columns of a tile of a Gram matrix.
 const TILE: usize = 128;
+/// Pairs up to this dimension are left to the kernels for small cores.
+const SMALL: usize = 64;
 /// At most this many partial Gram matrices.
 const BLOCKS: usize = 32;
 
@@ -24,8 +28,16 @@ pub(crate) fn of_rows(t: &[f32], m: usize) -> Vec<f64> {
             let ((i, j), block) = (tasks[task / blocks], task % blocks);
             let (rows, columns) = (TILE.min(m - i * TILE), TILE.min(m - j * TILE));
             let (mut run, mut sum) = (vec![0.0f32; rows * columns], vec![0.0f64; rows * columns]);
+            let mut local = vec![0.0f32; if m <= SMALL { m * RUN } else { 0 }];
             for start in (block * per_block..r.min((block + 1) * per_block)).step_by(RUN) {
                 let k = RUN.min(r - start);
+                if m <= SMALL {
+                    run.fill(0.0);
+                    load(t, r, start, k, &mut local);
+                    add_environment(&local, &local, RUN, m, m, &mut run);
+                    sum.iter_mut().zip(&run).for_each(|(sum, &x)| *sum += f64::from(x));
+                    continue;
+                }
                 let left = (&t[i * TILE * r + start..], Strided::pitched(rows, k, r));
                 let right = (&t[j * TILE * r + start..], Strided::pitched(columns, k, r).transposed());
                 multiply((&mut run, Strided::rows(rows, columns)), false, left, right);
@@ -53,9 +65,31 @@ pub(crate) fn of_rows(t: &[f32], m: usize) -> Vec<f64> {
     gram
 }
 
+/// Columns `start`…`start` + `count` of `t` (m, r), padded with zero columns to the width of `local`.
+fn load(t: &[f32], r: usize, start: usize, count: usize, local: &mut [f32]) {
+    let width = local.len() / (t.len() / r);
+    for (to, from) in local.chunks_exact_mut(width).zip(t.chunks_exact(r)) {
+        to[..count].copy_from_slice(&from[start..start + count]);
+        to[count..].fill(0.0);
+    }
+}
+
 /// `out` (R, q) ← `t` (m, R)ᵀ · `basis` (m, q).
 pub(crate) fn cycle(t: &[f32], m: usize, basis: &[f32], q: usize, out: &mut [f32]) {
     let r = t.len() / m;
+    if m.max(q) <= SMALL {
+        const COLUMNS: usize = 256;
+        out.par_chunks_mut(COLUMNS * q).enumerate().for_each(|(chunk, out)| {
+            f32::with_scratch((m + q) * COLUMNS, |scratch| {
+                let (local, result) = scratch.split_at_mut(m * COLUMNS);
+                let n = out.len() / q;
+                load(t, r, chunk * COLUMNS, n, local);
+                expand(Core::new(basis, m, q), local, COLUMNS, result);
+                transpose((result, COLUMNS), q, n, (out, q));
+            });
+        });
+        return;
+    }
     let rows = (1usize << 16).div_ceil(m.max(q)).max(64);
     out.par_chunks_mut(rows * q).enumerate().for_each(|(chunk, out)| {
         let n = out.len() / q;

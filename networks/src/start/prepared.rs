@@ -12,8 +12,8 @@ use crate::{Bonds, Error, Generator, GeneratorSpec, Shape, Workspace};
 pub struct Prepared {
     spec: GeneratorSpec,
     weights: Option<Vec<LeafWeight>>,
-    /// The (weighted) weight in leaf order: what the overall scale is fitted to.
-    target: Vec<f32>,
+    /// The (weighted) weight in leaf order, for σ whose overall scale has to be fitted to it.
+    target: Option<Vec<f32>>,
     /// For every leaf pair its leading eigenvectors, (pair, bond) row-major.
     bases: Vec<Vec<f32>>,
     /// The largest bond dimensions of the leaf pairs.
@@ -45,6 +45,8 @@ impl Prepared {
         let leaves = shape.levels.len() - 1;
         let bonds = shape.levels[leaves - 1].clone();
         let mut bases = Vec::with_capacity(bonds.len());
+        let keeps_target = !near_linear::follows_linear(spec);
+        let mut kept = None;
         let mut core: Option<Vec<f32>> = None;
         for (pair, &bond) in shape.levels[leaves].chunks_exact(2).zip(&bonds) {
             let t = core.as_ref().unwrap_or(&target);
@@ -53,10 +55,18 @@ impl Prepared {
             // Cyclic: the pair is consumed at the front and its bond appended, so a full round restores the order.
             resize(&mut spare, t.len() / pair * bond);
             gram::cycle(t, pair, &basis, bond, &mut spare);
-            core = Some(std::mem::replace(&mut spare, core.unwrap_or_default()));
+            let done = match core.take() {
+                Some(previous) => previous,
+                None if keeps_target => {
+                    kept = Some(std::mem::take(&mut target));
+                    Vec::new()
+                }
+                None => std::mem::take(&mut target),
+            };
+            core = Some(std::mem::replace(&mut spare, done));
             bases.push(basis);
         }
-        Ok(Prepared { spec: spec.clone(), weights, target, bases, bonds, core: core.unwrap_or_default() })
+        Ok(Prepared { spec: spec.clone(), weights, target: kept, bases, bonds, core: core.unwrap_or_default() })
     }
 
     /// The start with the given bond dimensions.
@@ -96,9 +106,12 @@ impl Prepared {
         }
         let mut generator = Generator::new(spec, params)?;
         let mut ws = Workspace::new();
-        near_linear::scale_top(&mut generator, &mut ws);
-        // Without its weights the generator still has the weighted tensor as its target: the overall scale is fitted there.
-        fit_scale(&mut generator, &self.target, &mut ws);
+        let factor = near_linear::scale_top(&mut generator, &mut ws);
+        match &self.target {
+            None => generator.set_scale((1.0 / factor) as f32),
+            // Before its weights are taken back the generator has the weighted tensor as its target.
+            Some(target) => fit_scale(&mut generator, target, &mut ws),
+        }
         for (leg, weight) in self.weights.iter().flatten().enumerate() {
             let isometry = shape.isometry(leaves, leg);
             weight.unweigh(&mut generator.params_mut()[isometry]);
