@@ -42,7 +42,7 @@ pub(crate) fn input_statistics(
             taps.push(Tap { candidate: position, value, unfold });
         }
     }
-    let tapped = tapped_model(model, &Patch::default(), &values)?;
+    let tapped = tapped_model(model, Patch::default(), &values)?;
     let runner = Loaded::new(tapped.bytes)?.into_runner(data)?;
     let mut builders: Vec<GramBuilder> = candidates.iter().map(|c| GramBuilder::new(c.inputs)).collect();
     let mut rows = Vec::new();
@@ -66,8 +66,7 @@ pub(crate) struct Tapped {
 }
 
 /// `model` with `patch` applied and `values` made graph outputs (those that are not already).
-pub(crate) fn tapped_model(model: &Model, patch: &Patch, values: &[String]) -> Result<Tapped, Error> {
-    let mut patch = patch.clone();
+pub(crate) fn tapped_model(model: &Model, mut patch: Patch, values: &[String]) -> Result<Tapped, Error> {
     let outputs: BTreeMap<&str, usize> = model.graph().output.iter().enumerate().map(|(i, o)| (o.name(), i)).collect();
     let mut next = outputs.len();
     let positions = values

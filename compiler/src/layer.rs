@@ -21,7 +21,7 @@ pub(crate) type Key = (usize, usize);
 const MIN_GAIN: f64 = 0.05;
 
 /// What the starts of a family have in common is kept for weights of at most so many elements; it is as large as they are.
-const KEEP_PREPARED: usize = 1 << 22;
+const KEEP_PREPARED: usize = 1 << 20;
 
 /// Large intermediate results that live through one question only.
 #[derive(Default)]

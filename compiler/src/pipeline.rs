@@ -151,7 +151,7 @@ impl Run<'_> {
             );
         }
         // One batch tells whether tract has every operator, before time is spent on fits.
-        match crate::trial::run(model, &Patch::default(), &samples.probe()?, &[]) {
+        match crate::trial::run(model, Patch::default(), &samples.probe()?, &[]) {
             Ok(_) => Ok(Some(samples)),
             Err(e @ Error::Data(adntn_fit::Error::Runtime { .. })) => {
                 self.cannot_run(&e);
@@ -213,7 +213,7 @@ impl Run<'_> {
         let mut rejected = 0;
         let mut choice = vec![None; layers.len()];
         for candidate in selection.accepted.iter().rev() {
-            let measured = held_out.compare(&dense_patch(layers, candidate)?)?;
+            let measured = held_out.compare(dense_patch(layers, candidate)?)?;
             if measured.observed <= self.options.tolerance {
                 choice.clone_from(candidate);
                 break;
@@ -308,7 +308,7 @@ impl Run<'_> {
 }
 
 fn outputs(model: &Model, data: &adntn_fit::data::Dataset) -> Result<Vec<Output>, Error> {
-    crate::trial::run(model, &Patch::default(), data, &[])
+    crate::trial::run(model, Patch::default(), data, &[])
 }
 
 fn check_options(options: &Options) -> Result<(), Error> {

@@ -156,7 +156,7 @@ impl Search<'_, '_, '_> {
     }
 
     fn measure(&self, choice: &Choice) -> Result<Measured, Error> {
-        self.bench.compare(&dense_patch(self.layers, choice)?)
+        self.bench.compare(dense_patch(self.layers, choice)?)
     }
 }
 

@@ -23,7 +23,7 @@ pub(crate) struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     pub(crate) fn new(model: &'a Model, data: Dataset) -> Result<Self, Error> {
-        let reference = run(model, &Patch::default(), &data, &[])?;
+        let reference = run(model, Patch::default(), &data, &[])?;
         let metric = Metric::for_outputs(&reference);
         Ok(Bench { model, data, reference, metric })
     }
@@ -37,7 +37,7 @@ impl<'a> Bench<'a> {
     }
 
     /// The outputs of the patched model against the original's; `None` when they do not even have the same shapes.
-    pub(crate) fn compare(&self, patch: &Patch) -> Result<Measured, Error> {
+    pub(crate) fn compare(&self, patch: Patch) -> Result<Measured, Error> {
         let got = match run(self.model, patch, &self.data, &[]) {
             Err(Error::Data(adntn_fit::Error::NotFinite { .. })) => return Ok(Measured::broken()),
             other => other?,
@@ -80,7 +80,8 @@ impl Measured {
 }
 
 /// Outputs of the patched model followed by the values named in `taps`, on all of `data`.
-pub(crate) fn run(model: &Model, patch: &Patch, data: &Dataset, taps: &[String]) -> Result<Vec<Output>, Error> {
+/// Takes the patch, so that the weights it holds are gone before tract makes its own copies.
+pub(crate) fn run(model: &Model, patch: Patch, data: &Dataset, taps: &[String]) -> Result<Vec<Output>, Error> {
     let own = model.graph().output.len();
     let tapped = tapped_model(model, patch, taps)?;
     let outputs = Loaded::new(tapped.bytes)?.into_runner(data)?.outputs(data)?;

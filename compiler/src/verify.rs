@@ -65,12 +65,12 @@ pub(crate) fn layer_effects(
         return Ok(layers.iter().map(|_| None).collect());
     }
     let own = model.graph().output.len();
-    let original = run(model, &Patch::default(), data, &wanted)?;
+    let original = run(model, Patch::default(), data, &wanted)?;
     let mut effects: Vec<Option<LayerEffect>> = layers.iter().map(|_| None).collect();
     for (slot, &index) in chosen.iter().enumerate() {
         let Some(key) = choice[index] else { continue };
         let patch = layers[index].dense_patch(key)?;
-        let got = run(model, &patch, data, std::slice::from_ref(&wanted[slot]))?;
+        let got = run(model, patch, data, std::slice::from_ref(&wanted[slot]))?;
         let of_layer = Comparison::of(&original[own + slot..=own + slot], &got[own..]);
         let of_model = Comparison::of(&original[..own], &got[..own]);
         let output_error = of_layer.map_or(f64::MAX, |c| c.relative_rms);

@@ -98,7 +98,7 @@ fn times(gram: &[f64], m: usize, rows: &[f64], out: &mut [f64]) {
 }
 
 /// Modified Gram-Schmidt, twice; rows that vanish are replaced by unit vectors.
-fn orthonormalise(rows: &mut [f64], m: usize) {
+pub(crate) fn orthonormalise(rows: &mut [f64], m: usize) {
     for k in 0..rows.len() / m {
         let (before, rest) = rows.split_at_mut(k * m);
         let row = &mut rest[..m];

@@ -13,6 +13,7 @@ mod eigen;
 mod gram;
 mod near_linear;
 mod prepared;
+mod thin;
 mod weighted;
 
 use crate::{Error, Generator, GeneratorSpec};
@@ -34,7 +35,8 @@ pub trait InputWeighting {
 ///
 /// With a `weighting`, W is first multiplied by the square root of the marginal Gram matrix of each sibling pair's input
 /// legs, and the leaf isometries are multiplied by its inverse afterwards; truncation then minimises an estimate of the
-/// layer's output error instead of the weight's. The overall scale is the least-squares optimum in the norm that was used.
+/// layer's output error instead of the weight's. The overall scale makes up for the scaled
+/// top tensor, and is the least-squares optimum in the norm that was used for σ without a near-linear range.
 ///
 /// # Errors
 /// When the specification is inconsistent, when `w` has the wrong length or values that are not finite, or when the

@@ -1,7 +1,7 @@
 //! The part of a hierarchical SVD that does not depend on the bond dimension, done once for many of them.
 
 use crate::start::weighted::{self, LeafWeight};
-use crate::start::{InputWeighting, eigen, gram, near_linear};
+use crate::start::{InputWeighting, gram, near_linear, thin};
 use crate::workspace::resize;
 use crate::{Bonds, Error, Generator, GeneratorSpec, Shape, Workspace};
 
@@ -51,7 +51,7 @@ impl Prepared {
         for (pair, &bond) in shape.levels[leaves].chunks_exact(2).zip(&bonds) {
             let t = core.as_ref().unwrap_or(&target);
             let pair = pair[0] * pair[1];
-            let basis = eigen::leading(&gram::of_rows(t, pair), pair, bond)?;
+            let basis = thin::leading(t, pair, bond)?;
             // Cyclic: the pair is consumed at the front and its bond appended, so a full round restores the order.
             resize(&mut spare, t.len() / pair * bond);
             gram::cycle(t, pair, &basis, bond, &mut spare);
@@ -92,7 +92,7 @@ impl Prepared {
         for level in (1..leaves).rev() {
             for (leg, &bond) in shape.levels[level - 1].iter().enumerate() {
                 let pair = shape.levels[level][2 * leg] * shape.levels[level][2 * leg + 1];
-                let basis = eigen::leading(&gram::of_rows(&t, pair), pair, bond)?;
+                let basis = thin::leading(&t, pair, bond)?;
                 resize(&mut spare, t.len() / pair * bond);
                 gram::cycle(&t, pair, &basis, bond, &mut spare);
                 std::mem::swap(&mut t, &mut spare);
