@@ -90,7 +90,7 @@ pub(crate) fn layer(
     });
     row.parameters_after = after;
     row.ratio = row.parameters_before as f64 / after.max(1) as f64;
-    row.bytes_after = layer.bytes(key)?;
+    row.bytes_after = layer.bytes(key);
     row.weight_error = layer.weight_error(key)?;
     if let Some(effect) = effect {
         row.output_error = Some(effect.output_error);

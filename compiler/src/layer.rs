@@ -28,6 +28,7 @@ const KEEP_PREPARED: usize = 1 << 20;
 struct AtHand {
     weight: Vec<f32>,
     prepared: Option<(usize, Prepared)>,
+    made: Option<(Key, Generator)>,
 }
 
 /// One layer under search.
@@ -42,7 +43,11 @@ pub(crate) struct Layer<'a> {
     favourite: Option<usize>,
     core_type: CoreType,
     prepared: BTreeMap<usize, Prepared>,
-    starts: BTreeMap<Key, (Generator, f64)>,
+    /// Relative output errors of all starts made so far, and the bytes their generators take in the file.
+    errors: BTreeMap<Key, f64>,
+    sizes: BTreeMap<Key, u64>,
+    /// The starts some choice asked for.
+    starts: BTreeMap<Key, Generator>,
     fits: BTreeMap<Key, Fitted>,
 }
 
@@ -64,6 +69,8 @@ impl<'a> Layer<'a> {
             favourite: None,
             core_type: options.core_type,
             prepared: BTreeMap::new(),
+            errors: BTreeMap::new(),
+            sizes: BTreeMap::new(),
             starts: BTreeMap::new(),
             fits: BTreeMap::new(),
         }
@@ -75,9 +82,14 @@ impl<'a> Layer<'a> {
 
     /// Relative output error of the start for `key`; `at_hand` keeps what its family's starts have in common.
     fn start_error(&mut self, key: Key, at_hand: &mut AtHand) -> Result<f64, Error> {
-        if let Some((_, error)) = self.starts.get(&key) {
-            return Ok(*error);
+        match self.errors.get(&key) {
+            Some(error) => Ok(*error),
+            None => self.make_start(key, at_hand),
         }
+    }
+
+    /// Makes the start for `key`, leaves it in `at_hand` and remembers its error and its bytes in the file.
+    fn make_start(&mut self, key: Key, at_hand: &mut AtHand) -> Result<f64, Error> {
         if at_hand.weight.is_empty() {
             at_hand.weight = self.weight()?;
         }
@@ -99,8 +111,30 @@ impl<'a> Layer<'a> {
         } else {
             at_hand.prepared = Some((key.0, prepared));
         }
-        self.starts.insert(key, (generator, error));
+        self.errors.insert(key, error);
+        self.sizes.insert(key, replace_by_generator(self.model, self.candidate, &generator)?.added_bytes());
+        at_hand.made = Some((key, generator));
         Ok(error)
+    }
+
+    /// The start for `key`, kept from now on.
+    fn keep_start(&mut self, key: Key, at_hand: &mut AtHand) -> Result<(), Error> {
+        if self.starts.contains_key(&key) {
+            return Ok(());
+        }
+        if at_hand.made.as_ref().is_none_or(|(made, _)| *made != key) {
+            self.make_start(key, at_hand)?;
+        }
+        if let Some((_, generator)) = at_hand.made.take() {
+            self.starts.insert(key, generator);
+        }
+        Ok(())
+    }
+
+    /// Frees what only the search needs.
+    pub(crate) fn end_search(&mut self) {
+        self.prepared.clear();
+        self.starts.clear();
     }
 
     fn target<'w>(&'w self, weight: &'w [f32]) -> Target<'w> {
@@ -127,13 +161,14 @@ impl<'a> Layer<'a> {
             let Some(&bond) = bonds.get(low) else { continue };
             let key = (family, bond);
             self.start_error(key, &mut at_hand)?;
-            let bytes = self.bytes(key)?;
+            let bytes = self.bytes(key);
             if best.is_none_or(|(b, _)| bytes < b) && self.gains(bytes) {
                 best = Some((bytes, key));
             }
         }
         if let Some((_, key)) = best {
             self.favourite = Some(key.0);
+            self.keep_start(key, &mut at_hand)?;
         }
         Ok(best.map(|(_, key)| key))
     }
@@ -160,24 +195,21 @@ impl<'a> Layer<'a> {
     }
 
     /// Bytes the generator adds to the file in place of the weight.
-    pub(crate) fn bytes(&self, key: Key) -> Result<u64, Error> {
-        match self.generator(key) {
-            Some(g) => Ok(replace_by_generator(self.model, self.candidate, g)?.added_bytes()),
-            None => Ok(u64::MAX),
-        }
+    pub(crate) fn bytes(&self, key: Key) -> u64 {
+        self.sizes.get(&key).copied().unwrap_or(u64::MAX)
     }
 
     fn generator(&self, key: Key) -> Option<&Generator> {
-        self.fits.get(&key).map(|f| &f.generator).or_else(|| self.starts.get(&key).map(|(g, _)| g))
+        self.fits.get(&key).map(|f| &f.generator).or_else(|| self.starts.get(&key))
     }
 
     /// Fits the generator, unless that was done before.
     pub(crate) fn fit(&mut self, key: Key, options: &Options, observer: &mut dyn Observer) -> Result<&Fitted, Error> {
         if !self.fits.contains_key(&key) {
-            let mut at_hand = AtHand { weight: self.weight()?, prepared: None };
-            self.start_error(key, &mut at_hand)?;
+            let mut at_hand = AtHand { weight: self.weight()?, ..AtHand::default() };
+            self.keep_start(key, &mut at_hand)?;
             at_hand.prepared = None;
-            let Some((generator, _)) = self.starts.get(&key).cloned() else {
+            let Some(generator) = self.starts.get(&key).cloned() else {
                 return Err(Error::Internal(format!("no start for layer {}", self.candidate.layer)));
             };
             let what = self.describe(key);

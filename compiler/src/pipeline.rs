@@ -56,6 +56,7 @@ impl Run<'_> {
         let mut layers = self.layers(&model, &chosen, samples.as_ref())?;
         let decision = self.decide(&model, &mut layers, samples.as_ref())?;
 
+        layers.iter_mut().for_each(Layer::end_search);
         self.enter("writing");
         let written = self.write(&model, &layers, &decision.choice)?;
 
@@ -307,8 +308,11 @@ impl Run<'_> {
     }
 }
 
+/// Outputs of the written file. tract forms the weights anew in every run, so the runs go one by one: side by side they
+/// would hold every weight several times.
 fn outputs(model: &Model, data: &adntn_fit::data::Dataset) -> Result<Vec<Output>, Error> {
-    crate::trial::run(model, Patch::default(), data, &[])
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().map_err(|e| Error::Internal(e.to_string()))?;
+    pool.install(|| crate::trial::run(model, Patch::default(), data, &[]))
 }
 
 fn check_options(options: &Options) -> Result<(), Error> {

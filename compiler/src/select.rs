@@ -101,7 +101,7 @@ impl Search<'_, '_, '_> {
         let mut order = Vec::new();
         for (index, layer) in self.layers.iter().enumerate() {
             let bytes = match current[index] {
-                Some(key) => layer.bytes(key)?,
+                Some(key) => layer.bytes(key),
                 None => layer.candidate.bytes,
             };
             order.push((std::cmp::Reverse(bytes), index));
@@ -145,12 +145,7 @@ impl Search<'_, '_, '_> {
         let measured = self.measure(choice)?;
         let accepted = measured.cautious <= self.options.tolerance;
         let bytes = self.layers.iter().map(|l| l.candidate.bytes).sum();
-        let after = self
-            .layers
-            .iter()
-            .zip(choice)
-            .map(|(l, key)| key.map_or(Ok(l.candidate.bytes), |k| l.bytes(k)))
-            .sum::<Result<u64, _>>()?;
+        let after = self.layers.iter().zip(choice).map(|(l, key)| key.map_or(l.candidate.bytes, |k| l.bytes(k))).sum();
         self.observer.event(Event::Trial { loss: measured.cautious, bytes: (bytes, after), accepted });
         Ok(accepted)
     }

@@ -3,6 +3,8 @@
 //! Both rewrites point every reader of the weight at a new value and remove the old constant with the Identity nodes that
 //! copied it. A candidate has no other readers, so nothing is left dangling.
 
+use std::borrow::Cow;
+
 use adntn_networks::Generator;
 use adntn_onnx::{Model, Patch};
 
@@ -64,8 +66,8 @@ pub fn replace_by_dense(model: &Model, candidate: &Candidate, w: &[f32]) -> Resu
     }
     candidate.tensor(model)?;
     let values = match candidate.stored {
-        Stored::OutputInput => w.to_vec(),
-        Stored::InputOutput => transposed(w, candidate.outputs, candidate.inputs),
+        Stored::OutputInput => Cow::Borrowed(w),
+        Stored::InputOutput => Cow::Owned(transposed(w, candidate.outputs, candidate.inputs)),
     };
     let dims = stored_dims(candidate);
     if let (Root::Initializer(name), true) = (&candidate.source.root, candidate.source.identities.is_empty()) {

@@ -133,6 +133,9 @@ fn leading_block(t: &[f32], dims: &[usize], kept: &[usize]) -> Vec<f32> {
     let (Some((&dim, dims)), Some((&keep, kept))) = (dims.split_first(), kept.split_first()) else {
         return t.to_vec();
     };
+    if dims == kept {
+        return t[..t.len() / dim * keep].to_vec();
+    }
     t.chunks_exact(t.len() / dim).take(keep).flat_map(|part| leading_block(part, dims, kept)).collect()
 }
 
