@@ -38,13 +38,13 @@ impl Family {
 
     /// Parameters of the generator with this bond dimension; `None` if it is not worth offering.
     ///
-    /// An inner level nearly as large as the weight costs the fit memory and time, and a tree with fewer legs does the same
+    /// An inner level of a size like that of the weight costs the fit memory and time, and a tree with fewer legs does the same
     /// with as few parameters.
     pub(crate) fn parameters(&self, bond: usize) -> Option<usize> {
         let shape = Shape::new(&self.spec(bond)).ok()?;
         let (_, inner) = shape.levels.split_last()?;
         let size = |dims: &Vec<usize>| dims.iter().try_fold(1usize, |a, &d| a.checked_mul(d));
-        let small = inner.iter().all(|dims| size(dims).is_some_and(|n| n <= shape.elements() / 2));
+        let small = inner.iter().all(|dims| size(dims).is_some_and(|n| n <= shape.elements() / 8));
         small.then(|| shape.parameters())
     }
 

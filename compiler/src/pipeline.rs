@@ -158,6 +158,11 @@ impl Run<'_> {
                 self.cannot_run(&e);
                 Ok(None)
             }
+            // On made-up inputs that is no fault of the model: it may take a logarithm of its input.
+            Err(e @ Error::Data(adntn_fit::Error::NotFinite { .. })) if samples.held_out.is_synthetic() => {
+                self.cannot_run(&e);
+                Ok(None)
+            }
             Err(e) => Err(e),
         }
     }

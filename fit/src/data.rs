@@ -390,6 +390,19 @@ fn npy_error(path: &Path, spec: &InputSpec, e: ReadNpyError) -> Error {
     Error::Data { path: path.to_path_buf(), problem }
 }
 
+/// NumPy's name of an element type.
+fn numpy_name(element: DatumType) -> String {
+    match element {
+        DatumType::F32 => "float32".into(),
+        DatumType::F64 => "float64".into(),
+        DatumType::I64 => "int64".into(),
+        DatumType::I32 => "int32".into(),
+        DatumType::I8 => "int8".into(),
+        DatumType::U8 => "uint8".into(),
+        other => format!("{other:?}").to_lowercase(),
+    }
+}
+
 fn tensor<T: tract_onnx::prelude::Datum + Copy>(array: ArrayD<T>) -> Result<Tensor, Error> {
     let shape = array.shape().to_vec();
     let values = array.as_standard_layout();

@@ -76,7 +76,7 @@ impl Target<'_> {
     /// [`Error::Network`] when the bonds are larger than prepared.
     pub fn start_from(&self, prepared: &Prepared, bonds: Bonds) -> Result<(Generator, f64), Error> {
         let generator = prepared.start(bonds)?;
-        let error = Objective::new(self, &generator).error(&generator);
+        let error = Objective::new(self).error(&generator);
         Ok((generator, error))
     }
 
@@ -91,7 +91,7 @@ impl Target<'_> {
         mut progress: impl FnMut(usize, usize, f64),
     ) -> Result<Fitted, Error> {
         let mut generator = generator;
-        let mut objective = Objective::new(self, &generator);
+        let mut objective = Objective::new(self);
         let cost = objective.multiply_adds(&generator).max(1);
         let affordable = usize::try_from(effort.multiply_adds / cost).unwrap_or(usize::MAX);
         let steps = affordable.clamp(effort.steps.0, effort.steps.1.max(effort.steps.0));
@@ -126,8 +126,7 @@ impl Target<'_> {
 struct Objective<'a> {
     target: Target<'a>,
     workspace: Workspace<f32>,
-    /// W in leaf order, when there are no statistics and E is formed in that order; empty otherwise.
-    reference: Vec<f32>,
+    /// E = G − W: in leaf order without statistics, O×I with them.
     error: Vec<f32>,
     product: Vec<f32>,
     leaf: Vec<f32>,
@@ -135,15 +134,11 @@ struct Objective<'a> {
 }
 
 impl<'a> Objective<'a> {
-    fn new(target: &Target<'a>, generator: &Generator) -> Self {
+    fn new(target: &Target<'a>) -> Self {
         let (o, i) = (target.outputs, target.inputs);
-        let mut reference = Vec::new();
         let mut product = Vec::new();
         let power = match target.gram {
-            None => {
-                generator.spec().layout.gather(target.weight, o, i, &mut reference);
-                sum_products(target.weight, target.weight)
-            }
+            None => sum_products(target.weight, target.weight),
             Some(gram) => {
                 product.resize(o * i, 0.0);
                 gram.apply(target.weight, &mut product);
@@ -153,7 +148,6 @@ impl<'a> Objective<'a> {
         Objective {
             target: *target,
             workspace: Workspace::default(),
-            reference,
             error: Vec::new(),
             product,
             leaf: Vec::new(),
@@ -175,15 +169,16 @@ impl<'a> Objective<'a> {
     /// E = G − W into `self.error`.
     fn residual(&mut self, generator: &Generator) {
         let values = generator.forward(&mut self.workspace);
-        let weight = if self.target.gram.is_some() {
-            generator.spec().layout.scatter(values, self.target.outputs, self.target.inputs, &mut self.error);
-            self.target.weight
+        let Target { weight, outputs, inputs, gram } = self.target;
+        let layout = &generator.spec().layout;
+        if gram.is_some() {
+            layout.scatter(values, outputs, inputs, &mut self.error);
+            self.error.par_iter_mut().zip(weight).for_each(|(e, &w)| *e -= w);
         } else {
-            self.error.clear();
-            self.error.extend_from_slice(values);
-            &self.reference
-        };
-        self.error.par_iter_mut().zip(weight).for_each(|(e, &w)| *e -= w);
+            // Gathered anew every time: cheaper than the memory of a second copy of a large W.
+            layout.gather(weight, outputs, inputs, &mut self.error);
+            self.error.par_iter_mut().zip(values).for_each(|(e, &g)| *e = g - *e);
+        }
     }
 
     fn loss(&mut self) -> f64 {

@@ -97,7 +97,7 @@ fn names_what_does_not_fit() {
     let doubles = dir.path().join("d.npy");
     write_npy(&doubles, &Array3::<f64>::zeros((4, 2, 3))).unwrap();
     let message = error(&doubles, &pictures());
-    assert!(message.contains("<f8") && message.contains("the model wants F32"), "{message}");
+    assert!(message.contains("<f8") && message.contains("the model wants float32"), "{message}");
     assert!(error(&doubles, &two).contains("this one has 2"));
 
     let text = dir.path().join("t.npz");

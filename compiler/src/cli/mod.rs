@@ -47,6 +47,9 @@ fn compile(args: &Args) -> Result<(), Error> {
 /// A report that cannot be written must be known before minutes are spent.
 fn check_writable(path: &Path) -> Result<(), Error> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        return Err(Error::Usage(format!("{}: the report's folder does not exist", path.display())));
+    }
     let probe = tempfile::NamedTempFile::new_in(folder);
     probe.map(drop).map_err(|source| Error::Write { path: path.to_path_buf(), source })
 }
