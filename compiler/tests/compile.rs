@@ -133,15 +133,18 @@ fn every_tiny_model_comes_out_valid() {
         let (before, after) = (report.input.bytes, report.output.as_ref().unwrap().bytes);
         assert!(after <= before, "{}: {before} → {after}", file.display());
         replaced += report.layers.iter().filter(|l| l.replaced).count();
-        if report.layers.iter().any(|l| l.replaced) {
-            check_in_runtimes(dir.path(), &file, None);
-        } else {
+        if !report.layers.iter().any(|l| l.replaced) {
             assert_eq!(
                 std::fs::read(&file).unwrap(),
                 std::fs::read(dir.path().join("out.onnx")).unwrap(),
                 "{}",
                 file.display()
             );
+        } else if file.file_stem().is_some_and(|s| s == "left-alone") {
+            // Its own outputs are not finite, so there is nothing for the runtimes to agree on.
+            assert!(report.notes.iter().any(|n| n.contains("not finite")), "{:?}", report.notes);
+        } else {
+            check_in_runtimes(dir.path(), &file, None);
         }
     }
     assert!(replaced >= 10, "only {replaced} layers were replaced");

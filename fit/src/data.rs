@@ -381,8 +381,9 @@ fn npy_error(path: &Path, spec: &InputSpec, e: ReadNpyError) -> Error {
     let problem = match e {
         ReadNpyError::WrongDescriptor(found) => {
             format!(
-                "array '{}' has type {found}, the model wants {:?}: save it with that type",
-                spec.name, spec.element
+                "array '{}' has type {found}, the model wants {}: save it with that type",
+                spec.name,
+                numpy_name(spec.element)
             )
         }
         e => format!("array '{}' cannot be read ({e})", spec.name),

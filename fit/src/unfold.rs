@@ -105,10 +105,10 @@ impl Patches {
 
     fn element(&self, image: &[f32], extents: &[usize], origin: &[usize], offset: &[usize], before: &[usize]) -> f32 {
         let mut index = 0;
-        for d in 0..extents.len() {
+        for (d, &extent) in extents.iter().enumerate() {
             let at = origin[d] * self.strides[d] + offset[d] * self.dilations[d];
             match at.checked_sub(before[d]) {
-                Some(at) if at < extents[d] => index = index * extents[d] + at,
+                Some(at) if at < extent => index = index * extent + at,
                 _ => return 0.0,
             }
         }
@@ -123,17 +123,17 @@ impl Patches {
         }
         let mut before = Vec::with_capacity(rank);
         let mut outputs = Vec::with_capacity(rank);
-        for d in 0..rank {
+        for (d, &extent) in extents.iter().enumerate() {
             let reach = (self.kernel[d] - 1) * self.dilations[d] + 1;
             let (b, padded) = match &self.padding {
                 Padding::Explicit(pads) => {
                     let &(b, a) = pads.get(d)?;
-                    (b, extents[d] + b + a)
+                    (b, extent + b + a)
                 }
                 Padding::Same { upper } => {
-                    let out = extents[d].div_ceil(self.strides[d]);
-                    let total = ((out.max(1) - 1) * self.strides[d] + reach).saturating_sub(extents[d]);
-                    (if *upper { total / 2 } else { total - total / 2 }, extents[d] + total)
+                    let out = extent.div_ceil(self.strides[d]);
+                    let total = ((out.max(1) - 1) * self.strides[d] + reach).saturating_sub(extent);
+                    (if *upper { total / 2 } else { total - total / 2 }, extent + total)
                 }
             };
             before.push(b);

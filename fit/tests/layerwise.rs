@@ -1,4 +1,5 @@
 //! Fits recover what they can represent, improve on their start, and do not depend on the number of threads.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use adntn_fit::gram::GramBuilder;
 use adntn_fit::layerwise::{Effort, Target, weight_error};

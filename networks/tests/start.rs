@@ -56,13 +56,13 @@ proptest! {
         spec.last_linear = last_linear;
         let g = hierarchical_svd(&w, &spec, None).unwrap();
         let error = relative_error(&w, &g.matrix());
-        // A near-linear σ takes the scale of the linear start, which is its own best one to second order in the tolerance.
+        // A near-linear σ takes the scale of the linear start, which is its own best one but for the tolerance.
         let near_linear = matches!(sigma, Activation::Tanh | Activation::Softsign);
-        let slack = if near_linear { 2.0 * START_TOLERANCE * START_TOLERANCE } else { 1e-6 };
+        let (slack, step) = if near_linear { (START_TOLERANCE * START_TOLERANCE, 0.1) } else { (1e-6, 0.01) };
         prop_assert!(error <= 1.0 + slack.max(1e-5));
-        for factor in [0.99, 1.01] {
+        for factor in [1.0 - step, 1.0 + step] {
             let mut other = g.clone();
-            other.set_scale(g.scale() * factor);
+            other.set_scale(g.scale() * factor as f32);
             prop_assert!(error <= relative_error(&w, &other.matrix()) + slack);
         }
     }
