@@ -261,8 +261,7 @@ impl Run<'_> {
         passed_over: Vec<(usize, LayerReport)>,
     ) -> Result<Report, Error> {
         self.enter("loading into tract");
-        let loaded = Loaded::new(model.apply(&Patch::default())?.to_bytes());
-        if let Err(e) = loaded {
+        if let Err(e) = Loaded::new(model.apply(&Patch::default())?.to_bytes()).and_then(|loaded| loaded.check()) {
             self.notes.push(format!("The model cannot be run ({e}): a compilation could not measure quality."));
         }
         let mut layers: Vec<(usize, LayerReport)> =

@@ -100,15 +100,14 @@ impl Loaded {
         self.inputs.iter().find_map(|i| i.shape.first().copied().flatten())
     }
 
-    /// Shapes of the graph outputs for one sample of open dimensions replaced by one; `None` where unknown.
-    #[must_use]
-    pub fn output_shapes(&self) -> Vec<Option<Vec<usize>>> {
+    /// Infers the shape and type of every value for one sample, open dimensions taken as one.
+    ///
+    /// # Errors
+    /// [`Error::Runtime`] when tract lacks an operator or finds shapes that contradict each other.
+    pub fn check(&self) -> Result<(), Error> {
         let shapes: Vec<Vec<usize>> =
             self.inputs.iter().map(|i| i.shape.iter().map(|d| d.unwrap_or(1)).collect()).collect();
-        let typed = guarded("load", || self.specialise(&shapes).into_typed());
-        let Ok(typed) = typed else { return Vec::new() };
-        let Ok(outlets) = typed.output_outlets() else { return Vec::new() };
-        outlets.iter().map(|o| typed.outlet_fact(*o).ok()?.shape.as_concrete().map(<[usize]>::to_vec)).collect()
+        guarded("load", || self.specialise(&shapes).into_typed()).map(drop)
     }
 
     fn specialise(&self, shapes: &[Vec<usize>]) -> InferenceModel {
