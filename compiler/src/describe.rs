@@ -84,7 +84,7 @@ pub(crate) fn layer(
         output_legs: family.legs(Side::Output),
         input_legs: family.legs(Side::Input),
         bond: key.1,
-        activation: fitted.generator.spec().activation.to_string(),
+        activation: fitted.generator.spec().activation_at(0).to_string(),
         steps: fitted.steps,
         fit_errors: (fitted.start_error, fitted.error),
     });

@@ -294,16 +294,8 @@ impl<'a> Layer<'a> {
 /// Rounds all cores to float16 numbers, the overall scale taken into the last level when that is linear. A core with
 /// values beyond the range of float16 stays as it is, and so is stored as float32.
 fn round_to_half(generator: &mut Generator) {
-    let shape = generator.shape().clone();
-    let last = shape.levels.len() - 1;
-    if generator.spec().last_linear {
-        let scale = generator.scale();
-        generator.params_mut()[shape.isometry(last, 0)].iter_mut().for_each(|x| *x *= scale);
-        generator.set_scale(1.0);
-    }
-    let isometries = (1..=last).flat_map(|level| (0..shape.levels[level - 1].len()).map(move |leg| (level, leg)));
-    let cores: Vec<_> =
-        std::iter::once(shape.top()).chain(isometries.map(|(level, leg)| shape.isometry(level, leg))).collect();
+    generator.absorb_scale();
+    let cores: Vec<_> = generator.shape().cores.iter().map(|core| core.range.clone()).collect();
     for core in cores {
         let values = &mut generator.params_mut()[core];
         if values.iter().all(|&x| half::f16::from_f32(x).is_finite()) {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use adntn_networks::start::Prepared;
+use adntn_networks::start::{Disentanglers, Prepared};
 use adntn_networks::{Bonds, Generator, GeneratorSpec, InputWeighting, Shape, Workspace};
 use rayon::prelude::*;
 
@@ -67,7 +67,7 @@ impl Target<'_> {
     /// # Errors
     /// [`Error::Network`] when `spec` does not fit W.
     pub fn prepare(&self, spec: &GeneratorSpec) -> Result<Prepared, Error> {
-        Ok(Prepared::new(self.weight, spec, self.gram.map(|g| g as &dyn InputWeighting))?)
+        Ok(Prepared::new(self.weight, spec, self.gram.map(|g| g as &dyn InputWeighting), Disentanglers::Identity)?)
     }
 
     /// The start with the given bond dimensions and its relative error.
@@ -158,7 +158,7 @@ impl<'a> Objective<'a> {
     fn multiply_adds(&self, generator: &Generator) -> u64 {
         // Forward, and twice as much in the adjoint.
         let gram = self.target.gram.map_or(0, |g| g.multiply_adds(self.target.outputs));
-        3 * forward_multiply_adds(generator.shape()) + gram + 16 * (self.target.outputs * self.target.inputs) as u64
+        3 * generator.shape().multiply_adds() + gram + 16 * (self.target.outputs * self.target.inputs) as u64
     }
 
     fn error(&mut self, generator: &Generator) -> f64 {
@@ -208,28 +208,16 @@ impl<'a> Objective<'a> {
     }
 }
 
-/// Where each core lies in the parameter vector; the overall scale is one of them.
+/// Where each core lies in the parameter vector; the scales of the outputs are one of them, and so is the overall scale.
 fn core_ranges(shape: &Shape) -> Vec<Range<usize>> {
-    let isometries =
-        (1..shape.levels.len()).flat_map(|l| (0..shape.levels[l - 1].len()).map(move |s| shape.isometry(l, s)));
-    let mut ranges: Vec<Range<usize>> = std::iter::once(shape.top()).chain(isometries).collect();
-    let end = ranges.last().map_or(0, |r| r.end);
+    let mut ranges: Vec<Range<usize>> = shape.cores.iter().map(|core| core.range.clone()).collect();
+    let scales = shape.output_scale();
+    let end = scales.end;
+    if !scales.is_empty() {
+        ranges.push(scales);
+    }
     ranges.push(end..shape.parameters());
     ranges
-}
-
-/// Multiply-adds of one forward pass that expands the legs of each level from first to last.
-fn forward_multiply_adds(shape: &Shape) -> u64 {
-    let mut total = 0;
-    for pair in shape.levels.windows(2) {
-        let mut size: u64 = pair[0].iter().map(|&d| d as u64).product();
-        for (&parent, children) in pair[0].iter().zip(pair[1].chunks_exact(2)) {
-            let expanded = (children[0] * children[1]) as u64;
-            total += size * expanded;
-            size = size / (parent as u64).max(1) * expanded;
-        }
-    }
-    total
 }
 
 /// `Σ aᵢbᵢ` in double precision, in pieces of fixed size so that the result does not depend on the number of threads.

@@ -31,12 +31,27 @@ impl<T: Real> Generator<T> {
             self.forward(ws);
         }
         ws.fresh = false;
-        let Workspace { tensors, gradient, partials, .. } = ws;
+        let Workspace { tensors, scaled, gradient, partials, .. } = ws;
         resize(gradient, self.parameter_count());
         let last = plan.passes.len() - 1;
         let own = self.parameter_count() - 1;
+        let linear = plan.linear_core.is_some();
+        let dw = match &plan.rows {
+            None => dw,
+            Some(rows) => {
+                if partials.len() < rows.partials() {
+                    partials.resize(rows.partials(), T::ZERO);
+                }
+                let factor = if linear { T::ONE } else { self.scale() };
+                let sums = &mut gradient[self.shape().output_scale()];
+                rows.sums(factor, dw, &tensors[last + 1], &mut partials[..rows.partials()], sums);
+                resize(scaled, dw.len());
+                rows.scale(self.output_scale(), T::ONE, dw, scaled);
+                scaled
+            }
+        };
         // Everything is linear in dw, so the sweep leaves the overall scale out and the cores' gradients get it at the end.
-        if plan.linear_core.is_none() {
+        if !linear {
             gradient[own] = dot(dw, &tensors[last + 1]);
             let sigma = plan.passes[last].writes;
             let chunks = tensors[last + 1].par_chunks_mut(1 << 16).zip(dw.par_chunks(1 << 16));
@@ -44,7 +59,7 @@ impl<T: Real> Generator<T> {
         }
         for (k, pass) in plan.passes.iter().enumerate().rev() {
             let (before, after) = tensors.split_at_mut(k + 1);
-            let d = if k == last && plan.linear_core.is_some() { dw } else { &after[0] };
+            let d = if k == last && linear { dw } else { &after[0] };
             let input = &mut before[k];
             if pass.wide {
                 wide::adjoint(pass, self.params(), input, d, gradient);
@@ -52,15 +67,15 @@ impl<T: Real> Generator<T> {
                 blocked(pass, self.params(), input, d, gradient, partials);
             }
         }
-        let (cores, scale) = gradient.split_at_mut(own);
+        let (cores, scales) = gradient.split_at_mut(self.shape().core_parameters());
         let top = self.shape().top();
         if let Some(first) = plan.passes.first() {
             // The first pass has left the gradient of what was the top tensor before σ.
             cores[top].copy_from_slice(&tensors[0][..first.input_len()]);
         }
-        if let Some(core) = &plan.linear_core {
+        if let (Some(core), Some(scale)) = (&plan.linear_core, scales.last_mut()) {
             // Euler: W is of degree one in this core, so ⟨∂L/∂core, core⟩ = ⟨dw, W⟩.
-            scale[0] = dot(&cores[core.clone()], &self.params()[core.clone()]);
+            *scale = dot(&cores[core.clone()], &self.params()[core.clone()]);
         }
         let factor = self.scale();
         cores.iter_mut().for_each(|x| *x *= factor);

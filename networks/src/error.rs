@@ -6,13 +6,35 @@ use thiserror::Error;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The tree needs a power of two of legs, at least four.
-    #[error(
-        "a balanced binary tree needs 4, 8, 16, … legs, but the layout has {legs}; add legs of dimension 1 or merge some"
-    )]
+    /// Too few legs for a tree.
+    #[error("a tree needs at least {needed} legs, but the layout has {legs}; split some, or add legs of dimension 1")]
     LegCount {
         /// Legs of the layout.
         legs: usize,
+        /// The least number.
+        needed: usize,
+    },
+    /// No tree.
+    #[error("the tree is inconsistent: {problem}")]
+    Tree {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Tree and layout do not belong together.
+    #[error("the tree has {leaves} leaves, but the layout has {legs} legs; give every leg one leaf")]
+    Leaves {
+        /// Leaves of the tree.
+        leaves: usize,
+        /// Legs of the layout.
+        legs: usize,
+    },
+    /// A list of σ of the wrong length.
+    #[error("{given} activations were given, but this tree has {needed} levels, coarse to fine, the top tensor first")]
+    ActivationCount {
+        /// Entries given.
+        given: usize,
+        /// Entries needed.
+        needed: usize,
     },
     /// A leg of dimension zero.
     #[error("leg {leg} of the layout has dimension 0; every leg needs a dimension of at least 1")]

@@ -31,17 +31,25 @@ impl<T: Real> Generator<T> {
             }
         }
         ws.fresh = true;
-        let w = &ws.tensors[plan.passes.len()];
-        if plan.linear_core.is_some() {
-            return w;
+        let Workspace { tensors, scaled, .. } = ws;
+        let t = &tensors[plan.passes.len()];
+        // σ′ is worked out from T, which must therefore survive unscaled; so must what the rows' scales multiply.
+        match (&plan.rows, plan.linear_core.is_some()) {
+            (None, true) => t,
+            (None, false) => {
+                resize(scaled, t.len());
+                let scale = self.scale();
+                scaled.par_chunks_mut(1 << 16).zip(t.par_chunks(1 << 16)).for_each(|(scaled, t)| {
+                    scaled.iter_mut().zip(t).for_each(|(s, &t)| *s = scale * t);
+                });
+                scaled
+            }
+            (Some(rows), linear) => {
+                resize(scaled, t.len());
+                rows.scale(self.output_scale(), if linear { T::ONE } else { self.scale() }, t, scaled);
+                scaled
+            }
         }
-        // σ′ is worked out from T, which must therefore survive unscaled.
-        resize(&mut ws.scaled, w.len());
-        let scale = self.scale();
-        ws.scaled.par_chunks_mut(1 << 16).zip(w.par_chunks(1 << 16)).for_each(|(scaled, w)| {
-            scaled.iter_mut().zip(w).for_each(|(s, &w)| *s = scale * w);
-        });
-        &ws.scaled
     }
 }
 

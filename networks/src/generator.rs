@@ -4,12 +4,12 @@ use rand::{Rng, RngExt};
 
 use crate::plan::Plan;
 use crate::workspace::Workspace;
-use crate::{Activation, Error, GeneratorSpec, Real, Shape};
+use crate::{Activation, Activations, Core, CoreKind, Error, GeneratorSpec, Real, Shape};
 
 /// A tensor network with σ between its levels whose contraction is a weight W.
 ///
-/// All cores lie in one parameter vector: the top tensor, then the isometries level by level (coarse to fine) and leg by
-/// leg, each row-major, then the overall scale.
+/// All parameters lie in one vector: the cores in the order of [`Shape::cores`], each row-major, then the scales of the
+/// outputs if there are any, then the overall scale.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Generator<T = f32> {
     spec: GeneratorSpec,
@@ -35,7 +35,8 @@ impl<T: Real> Generator<T> {
         Ok(Generator { spec, shape, plan, params })
     }
 
-    /// Random cores whose variance is preserved from level to level, scaled so that W has the variance 1 / `inputs`.
+    /// Random cores whose variance is preserved from level to level, scaled so that W has the variance 1 / `inputs`; the scales
+    /// of the outputs are 1.
     ///
     /// # Errors
     /// When the specification is inconsistent.
@@ -46,15 +47,11 @@ impl<T: Real> Generator<T> {
             let bound = (3.0 * variance).sqrt();
             core.iter_mut().for_each(|x| *x = T::from_f64(rng.random_range(-bound..=bound)));
         };
-        fill(&mut params[shape.top()], 0.25);
-        for level in 1..shape.levels.len() {
-            for (leg, &parent) in shape.levels[level - 1].iter().enumerate() {
-                fill(&mut params[shape.isometry(level, leg)], 1.0 / parent as f64);
-            }
+        for core in &shape.cores {
+            let variance = if core.kind == CoreKind::Top { 0.25 } else { 1.0 / core.p as f64 };
+            fill(&mut params[core.range.clone()], variance);
         }
-        if let Some(scale) = params.last_mut() {
-            *scale = T::ONE;
-        }
+        params[shape.core_parameters()..].fill(T::ONE);
         let mut generator = Generator::new(spec, params)?;
         let mut ws = Workspace::new();
         let w = generator.forward(&mut ws);
@@ -95,17 +92,25 @@ impl<T: Real> Generator<T> {
         &mut self.params
     }
 
+    /// The elements of a core, row-major; see [`Core`] for its rows and columns.
+    ///
+    /// # Panics
+    /// When the core is that of a generator with more parameters.
+    pub fn core(&self, core: &Core) -> &[T] {
+        &self.params[core.range.clone()]
+    }
+
     /// The top tensor, shape `shape().levels[0]`, row-major.
     pub fn top(&self) -> &[T] {
         &self.params[self.shape.top()]
     }
 
-    /// The isometry (parent, left·right), row-major, that expands leg `leg` of level `level` − 1; `level` is 1 or more.
-    pub fn isometry(&self, level: usize, leg: usize) -> &[T] {
-        &self.params[self.shape.isometry(level, leg)]
+    /// The factors of W's rows; empty if the generator has none.
+    pub fn output_scale(&self) -> &[T] {
+        &self.params[self.shape.output_scale()]
     }
 
-    /// The overall scale: W = scale · T of the last level.
+    /// The overall scale: W = scale · T of the last level, each row times its factor in `output_scale`.
     pub fn scale(&self) -> T {
         self.params.last().copied().unwrap_or(T::ONE)
     }
@@ -114,6 +119,15 @@ impl<T: Real> Generator<T> {
     pub fn set_scale(&mut self, scale: T) {
         if let Some(last) = self.params.last_mut() {
             *last = scale;
+        }
+    }
+
+    /// Moves the overall scale into a core of the last level when that is linear, so that W stays the same and the scale is 1.
+    pub fn absorb_scale(&mut self) {
+        if let Some(core) = self.plan.linear_core.clone() {
+            let scale = self.scale();
+            self.params[core].iter_mut().for_each(|x| *x *= scale);
+            self.set_scale(T::ONE);
         }
     }
 
@@ -126,7 +140,7 @@ impl<T: Real> Generator<T> {
     /// Largest absolute value of every level's tensor if σ were the identity; scale not applied.
     pub(crate) fn linear_maxima(&self, ws: &mut Workspace<T>) -> Vec<T> {
         let mut linear = self.clone();
-        linear.spec.activation = Activation::Identity;
+        linear.spec.activations = Activations::Uniform(Activation::Identity);
         linear.plan = Plan::new(&linear.spec, &linear.shape);
         linear.set_scale(T::ONE);
         linear.forward(ws);

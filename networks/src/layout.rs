@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::factorise::factorise;
 use crate::permute::Blocks;
-use crate::{Error, Leg, Side};
+use crate::{Error, Leg, Side, Tree};
 
 /// The two standard orders of the legs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -50,6 +50,38 @@ impl FromStr for LayoutKind {
     }
 }
 
+/// Where the legs of a convolution's kernel axes hang; they are the fastest varying digits of the input side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KernelLegs {
+    /// Before all others.
+    First,
+    /// After all others.
+    Last,
+    /// Among the input legs, as if they were further channel legs.
+    WithInputs,
+}
+
+impl KernelLegs {
+    /// Every placement.
+    pub const ALL: &'static [KernelLegs] = &[KernelLegs::First, KernelLegs::Last, KernelLegs::WithInputs];
+
+    /// Name as written in options and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            KernelLegs::First => "first",
+            KernelLegs::Last => "last",
+            KernelLegs::WithInputs => "with-inputs",
+        }
+    }
+}
+
+impl fmt::Display for KernelLegs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
 /// The legs of a weight in leaf order.
 ///
 /// *Leaf order* is the row-major order of the tensor whose axes are the legs in this order; it is the order in which a
@@ -68,18 +100,7 @@ impl LegLayout {
     /// # Errors
     /// As [`LegLayout::custom`].
     pub fn interleaved(o: &[usize], i: &[usize]) -> Result<Self, Error> {
-        let (mut a, mut b) = (side(Side::Output, o).peekable(), side(Side::Input, i).peekable());
-        let mut legs = Vec::with_capacity(o.len() + i.len());
-        while let Some(side) = match (a.peek(), b.peek()) {
-            // The leg whose side is less far along comes first: compares places as fractions of their side's count.
-            (Some(x), Some(y)) if x.place * i.len() <= y.place * o.len() => a.next(),
-            (_, Some(_)) => b.next(),
-            (Some(_), None) => a.next(),
-            (None, None) => None,
-        } {
-            legs.push(side);
-        }
-        Self::custom(legs)
+        Self::custom(interleave(o, i))
     }
 
     /// o₁ o₂ … i₁ i₂ ….
@@ -93,8 +114,8 @@ impl LegLayout {
     /// Any order of legs.
     ///
     /// # Errors
-    /// When a leg has dimension 0, when the places of a side are not 0, 1, 2, … once each, when the number of legs is no
-    /// power of two of at least four, or when the product of all dimensions overflows.
+    /// When a leg has dimension 0, when the places of a side are not 0, 1, 2, … once each, when there are fewer than four
+    /// legs, or when the product of all dimensions overflows.
     pub fn custom(legs: Vec<Leg>) -> Result<Self, Error> {
         if let Some(leg) = legs.iter().position(|leg| leg.dim == 0) {
             return Err(Error::EmptyLeg { leg });
@@ -106,9 +127,7 @@ impl LegLayout {
                 return Err(Error::Places { side: side.name(), count, place });
             }
         }
-        if legs.len() < 4 || !legs.len().is_power_of_two() {
-            return Err(Error::LegCount { legs: legs.len() });
-        }
+        Tree::balanced(legs.len())?;
         let product = |side| {
             let mut dims = legs.iter().filter(|leg| leg.side == side).map(|leg| leg.dim);
             dims.try_fold(1usize, usize::checked_mul).ok_or(Error::TooLarge)
@@ -126,19 +145,53 @@ impl LegLayout {
     /// # Errors
     /// As [`LegLayout::custom`], and when a dimension is 0.
     pub fn for_matrix(kind: LayoutKind, outputs: usize, inputs: usize, legs: usize) -> Result<Self, Error> {
+        Self::for_conv(kind, KernelLegs::WithInputs, outputs, inputs, &[], legs)
+    }
+
+    /// A layout for the weight of a convolution, seen as a matrix of outputs × (channels · kernel axes): `legs` legs, half of
+    /// them outputs and the others channels, with the factors of [`factorise`], and one leg for every kernel axis longer
+    /// than 1. Only channels and outputs are ever padded.
+    ///
+    /// # Errors
+    /// As [`LegLayout::custom`], and when a dimension is 0.
+    pub fn for_conv(
+        kind: LayoutKind,
+        place: KernelLegs,
+        outputs: usize,
+        channels: usize,
+        kernel: &[usize],
+        legs: usize,
+    ) -> Result<Self, Error> {
+        let inputs = kernel.iter().fold(channels, |n, &d| n.saturating_mul(d));
         if outputs == 0 || inputs == 0 {
             return Err(Error::EmptyWeight { outputs, inputs });
         }
-        if legs < 4 || !legs.is_power_of_two() {
-            return Err(Error::LegCount { legs });
+        if legs < 4 {
+            return Err(Error::LegCount { legs, needed: 4 });
         }
         let o = factorise(outputs, legs / 2).dims;
-        let mut i = factorise(inputs, legs / 2).dims;
+        let mut i = factorise(channels, legs - legs / 2).dims;
         i.reverse();
-        match kind {
-            LayoutKind::Interleaved => Self::interleaved(&o, &i),
-            LayoutKind::Separated => Self::separated(&o, &i),
-        }
+        let kernel = kernel.iter().copied().filter(|&axis| axis > 1);
+        let apart: Vec<Leg> = match place {
+            KernelLegs::WithInputs => {
+                i.extend(kernel);
+                Vec::new()
+            }
+            KernelLegs::First | KernelLegs::Last => {
+                (i.len()..).zip(kernel).map(|(place, dim)| Leg { side: Side::Input, dim, place }).collect()
+            }
+        };
+        let rest = match kind {
+            LayoutKind::Interleaved => interleave(&o, &i),
+            LayoutKind::Separated => side(Side::Output, &o).chain(side(Side::Input, &i)).collect(),
+        };
+        Self::custom(if place == KernelLegs::First { [apart, rest].concat() } else { [rest, apart].concat() })
+    }
+
+    /// The balanced binary tree over the legs.
+    pub fn tree(&self) -> Tree {
+        Tree::grown(self.legs.len(), 2)
     }
 
     /// The legs in leaf order.
@@ -199,6 +252,47 @@ impl LegLayout {
     }
 }
 
+impl fmt::Display for LegLayout {
+    /// The legs in leaf order: `o4 i8 o2 i8`. A leg that does not come in the order of its side's places says which place it
+    /// has: `o4@1 o8@0`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut next = [0, 0];
+        let legs = self.legs.iter().map(|leg| {
+            let (letter, count) = match leg.side {
+                Side::Output => ('o', &mut next[0]),
+                Side::Input => ('i', &mut next[1]),
+            };
+            let place = if leg.place == *count { String::new() } else { format!("@{}", leg.place) };
+            *count += 1;
+            format!("{letter}{}{place}", leg.dim)
+        });
+        f.pad(&legs.collect::<Vec<_>>().join(" "))
+    }
+}
+
+impl FromStr for LegLayout {
+    type Err = Error;
+
+    /// Reads what [`fmt::Display`] writes.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let mut next = [0, 0];
+        let leg = |word: &str| {
+            let unknown = || Error::UnknownName { what: "leg", given: word.to_owned(), known: "o4, i4, o4@1 and the like" };
+            let (side, count) = match word.chars().next() {
+                Some('o') => (Side::Output, &mut next[0]),
+                Some('i') => (Side::Input, &mut next[1]),
+                _ => return Err(unknown()),
+            };
+            let (dim, place) = word[1..].split_once('@').map_or((&word[1..], None), |(dim, place)| (dim, Some(place)));
+            let dim = dim.parse().map_err(|_| unknown())?;
+            let place = place.map_or(Ok(*count), str::parse).map_err(|_| unknown())?;
+            *count += 1;
+            Ok(Leg { side, dim, place })
+        };
+        Self::custom(text.split_whitespace().map(leg).collect::<Result<_, _>>()?)
+    }
+}
+
 impl TryFrom<Vec<Leg>> for LegLayout {
     type Error = Error;
 
@@ -211,6 +305,21 @@ impl From<LegLayout> for Vec<Leg> {
     fn from(layout: LegLayout) -> Self {
         layout.legs
     }
+}
+
+fn interleave(o: &[usize], i: &[usize]) -> Vec<Leg> {
+    let (mut a, mut b) = (side(Side::Output, o).peekable(), side(Side::Input, i).peekable());
+    let mut legs = Vec::with_capacity(o.len() + i.len());
+    while let Some(leg) = match (a.peek(), b.peek()) {
+        // The leg whose side is less far along comes first: compares places as fractions of their side's count.
+        (Some(x), Some(y)) if x.place * i.len() <= y.place * o.len() => a.next(),
+        (_, Some(_)) => b.next(),
+        (Some(_), None) => a.next(),
+        (None, None) => None,
+    } {
+        legs.push(leg);
+    }
+    legs
 }
 
 fn side(side: Side, dims: &[usize]) -> impl Iterator<Item = Leg> {

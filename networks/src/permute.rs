@@ -50,8 +50,16 @@ impl<'a> Blocks<'a> {
         Blocks { layout, leading, offsets, strides }
     }
 
+    /// Rows that the elements of a block add to that of its first one, given once for each run of elements in the same row;
+    /// and the length of the runs.
+    pub(crate) fn rows(&self) -> (Vec<u32>, usize) {
+        let legs = &self.layout.legs()[self.leading..];
+        let run = legs.iter().rev().take_while(|leg| leg.side == Side::Input).map(|leg| leg.dim).product();
+        (self.offsets.iter().step_by(run).map(|&(row, _)| row).collect(), run)
+    }
+
     /// Row and column of the first element of a block.
-    fn origin(&self, mut block: usize) -> (usize, usize) {
+    pub(crate) fn origin(&self, mut block: usize) -> (usize, usize) {
         let (mut row, mut column) = (0, 0);
         for (leg, stride) in self.layout.legs()[..self.leading].iter().zip(&self.strides).rev() {
             let step = (block % leg.dim) * stride;

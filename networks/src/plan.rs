@@ -1,10 +1,12 @@
 //! In which portions a generator's levels are computed.
 //!
-//! A level multiplies every leg of a tensor by a core of its own. The tensor stays in leg order throughout: one core acts on
-//! the middle axis of (A, p, B). Neighbouring legs are taken together in a *pass*, which reads and writes main memory once: it
-//! brings a chunk of columns of the (A, P, B) tensor, P being the product of its legs, through all its cores in cache.
+//! A level multiplies legs of a tensor by cores of their own: isometries one leg, disentanglers two neighbours. The tensor
+//! stays in leg order throughout: one core acts on the middle axis of (A, p, B). Neighbouring legs are taken together in a
+//! *pass*, which reads and writes main memory once: it brings a chunk of columns of the (A, P, B) tensor, P being the product
+//! of its legs, through all its cores in cache.
 //!
-//! The legs that grow least come first, while the tensor is small ([`expansion_order`]).
+//! The legs that grow least come first, while the tensor is small ([`expansion_order`]). Disentanglers join the pass that
+//! makes both their legs, where the cache allows it; those between two passes follow in passes of their own.
 //!
 //! Everything here depends on the shape only, never on the number of threads, and so do the orders of all sums.
 
@@ -13,6 +15,8 @@ use std::ops::Range;
 use adntn_contraction::{CostModel, Expansion, expansion_order};
 
 use crate::kernels::LANES;
+use crate::rows::Rows;
+use crate::shape::{Core, CoreKind};
 use crate::{Activation, GeneratorSpec, Shape};
 
 /// Elements that one chunk of a pass may occupy, so that it stays in the second-level cache.
@@ -67,31 +71,39 @@ pub(crate) struct Chunk {
     pub columns: usize,
 }
 
-/// A leg of the current tensor that waits for its core.
+/// A core about to act on the legs `slots` of the current tensor, in whose place it puts legs of the dimensions `makes`.
 #[derive(Debug, Clone)]
 struct Task {
-    slot: usize,
-    core: Range<usize>,
-    p: usize,
-    q: usize,
+    slots: Range<usize>,
+    makes: Vec<usize>,
+    core: Core,
+}
+
+/// Neighbouring legs of the current tensor and the cores that act on them, one after the other. The tasks' slots are counted
+/// in the tensor as their predecessors leave it.
+#[derive(Debug, Clone)]
+struct Window {
+    legs: Range<usize>,
+    tasks: Vec<Task>,
 }
 
 impl Pass {
-    fn new(slots: &[usize], tasks: &[Task]) -> Pass {
-        let (first, last) = (tasks[0].slot, tasks[tasks.len() - 1].slot);
-        let outer: usize = slots[..first].iter().product();
-        let inner: usize = slots[last + 1..].iter().product();
-        let wide = tasks.len() == 1 && tasks[0].core.len() > WIDE_CORE;
+    fn new(slots: &[usize], window: &Window) -> Pass {
+        let outer: usize = slots[..window.legs.start].iter().product();
+        let inner: usize = slots[window.legs.end..].iter().product();
+        let wide = window.tasks.len() == 1 && window.tasks[0].core.range.len() > WIDE_CORE;
         let folded = if inner < LANES && !wide { inner } else { 1 };
         let inner = inner / folded;
-        let mut sizes = vec![tasks.iter().map(|task| task.p).product::<usize>() * folded];
-        let mut steps = Vec::with_capacity(tasks.len());
-        // Slots are multiplied from the last to the first: those to the right have their new dimensions.
-        let mut right = folded;
-        for task in tasks.iter().rev() {
-            steps.push(Step { core: task.core.clone(), p: task.p, q: task.q, right });
-            sizes.push(sizes[sizes.len() - 1] / task.p * task.q);
-            right *= task.q;
+        let mut legs = slots[window.legs.clone()].to_vec();
+        let mut sizes = vec![legs.iter().product::<usize>() * folded];
+        let mut steps = Vec::with_capacity(window.tasks.len());
+        for task in &window.tasks {
+            let Core { p, q, range, .. } = &task.core;
+            let own = task.slots.start - window.legs.start..task.slots.end - window.legs.start;
+            let right = legs[own.end..].iter().product::<usize>() * folded;
+            steps.push(Step { core: range.clone(), p: *p, q: *q, right });
+            sizes.push(sizes[sizes.len() - 1] / p * q);
+            legs.splice(own, task.makes.iter().copied());
         }
         let columns = if inner > 1 { inner } else { outer };
         let chunk = (CHUNK_ELEMENTS / footprint(&sizes)).clamp(LANES, MAX_COLUMNS) / LANES * LANES;
@@ -103,10 +115,10 @@ impl Pass {
         Pass { outer, inner, steps, sizes, chunk, block, reads, writes, wide }
     }
 
-    /// Whether the tasks fit a chunk of at least [`LANES`] columns.
-    fn fits(slots: &[usize], tasks: &[Task]) -> bool {
-        tasks.iter().all(|task| task.core.len() <= WIDE_CORE)
-            && footprint(&Pass::new(slots, tasks).sizes) * 2 * LANES <= CHUNK_ELEMENTS
+    /// Whether the tasks fit a chunk of at least two vectors of [`LANES`] columns.
+    fn fits(slots: &[usize], window: &Window) -> bool {
+        window.tasks.iter().all(|task| task.core.range.len() <= WIDE_CORE)
+            && footprint(&Pass::new(slots, window).sizes) * 2 * LANES <= CHUNK_ELEMENTS
     }
 
     /// Columns of one matrix.
@@ -181,6 +193,8 @@ pub(crate) struct Plan {
     pub linear_core: Option<Range<usize>>,
     /// For each level, which of the tensors between passes is its result.
     pub level_ends: Vec<usize>,
+    /// Which row of W each element of the last tensor belongs to, if rows have scales of their own.
+    pub rows: Option<Rows>,
 }
 
 impl Plan {
@@ -189,50 +203,132 @@ impl Plan {
         let mut passes: Vec<Pass> = Vec::new();
         let mut level_ends = vec![0];
         for level in 1..count {
-            let mut slots = shape.levels[level - 1].clone();
-            let tasks = slots.iter().enumerate().map(|(slot, &p)| {
-                let core = shape.isometry(level, slot);
-                Task { slot, q: core.len() / p, core, p }
-            });
-            let tasks: Vec<Task> = tasks.collect();
             let first = passes.len();
-            arrange(&mut slots, &tasks, &mut passes);
-            passes[first].reads = spec.activation_at(level - 1, count);
+            arrange(shape, level, &mut passes);
+            passes[first].reads = spec.activation_at(level - 1);
             if let Some(last) = passes.last_mut() {
-                last.writes = spec.activation_at(level, count);
+                last.writes = spec.activation_at(level);
             }
             level_ends.push(passes.len());
         }
-        let linear = spec.activation_at(count - 1, count) == Activation::Identity;
-        let linear_core = linear.then(|| shape.isometry(count - 1, 0));
-        Plan { passes, top: spec.activation_at(0, count), linear_core, level_ends }
+        let linear = spec.activation_at(count - 1) == Activation::Identity;
+        let linear_core = shape.isometries(count - 1).first().filter(|_| linear).map(|core| core.range.clone());
+        let rows = spec.output_scale.then(|| Rows::new(&spec.layout, spec.outputs));
+        Plan { passes, top: spec.activation_at(0), linear_core, level_ends, rows }
     }
 }
 
-/// Orders the tasks of a level and joins neighbours to passes as long as their chunks fit the cache.
-fn arrange(slots: &mut [usize], tasks: &[Task], passes: &mut Vec<Pass>) {
-    let legs: Vec<Expansion> = tasks.iter().map(|task| Expansion { parent: task.p, children: task.q }).collect();
+/// A leg of the tensor of one level on its way to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Slot {
+    /// Leg of the level above, which waits for its isometry.
+    Parent(usize),
+    /// Leg of the level.
+    Child(usize),
+}
+
+/// Orders the cores of a level and joins neighbours to passes as long as their chunks fit the cache.
+fn arrange(shape: &Shape, level: usize, passes: &mut Vec<Pass>) {
+    let mut tensor = Tensor::above(shape, level);
+    let isometries = shape.isometries(level);
+    let legs: Vec<Expansion> = isometries.iter().map(|core| Expansion { parent: core.p, children: core.q }).collect();
     let order = expansion_order(&legs, &CostModel::default()).order;
-    let mut rest = order.as_slice();
-    while let Some((&next, others)) = rest.split_first() {
-        let mut group = vec![tasks[next].clone()];
-        rest = others;
-        while let Some((&next, others)) = rest.split_first() {
-            let task = tasks[next].clone();
-            let mut wider = group.clone();
-            if task.slot == group[group.len() - 1].slot + 1 {
-                wider.push(task);
-            } else if task.slot + 1 == group[0].slot {
-                wider.insert(0, task);
-            } else {
+    let mut between: Vec<&Core> = shape.disentanglers(level).iter().collect();
+    let mut waiting: Vec<&Core> = order.iter().map(|&k| &isometries[k]).collect();
+    while !waiting.is_empty() {
+        let (mut group, window) = tensor.grow(&mut waiting);
+        let Some(mut window) = window else { break };
+        between.retain(|&disentangler| {
+            group.push(disentangler);
+            let wider = tensor.window(&group).filter(|w| w.legs == window.legs && Pass::fits(&tensor.dims, w));
+            match wider {
+                Some(wider) => window = wider,
+                None => _ = group.pop(),
+            }
+            group.last() != Some(&disentangler)
+        });
+        passes.push(tensor.take(&window));
+    }
+    while !between.is_empty() {
+        let (_, Some(window)) = tensor.grow(&mut between) else { break };
+        passes.push(tensor.take(&window));
+    }
+}
+
+/// The legs of the running tensor within one level.
+struct Tensor<'a> {
+    shape: &'a Shape,
+    level: usize,
+    slots: Vec<Slot>,
+    dims: Vec<usize>,
+}
+
+impl<'a> Tensor<'a> {
+    /// The tensor of the level above `level`.
+    fn above(shape: &'a Shape, level: usize) -> Self {
+        let slot = |(leg, children): (usize, Range<usize>)| {
+            // A leg that passes through is its only child from the beginning.
+            if children.len() == 1 { Slot::Child(children.start) } else { Slot::Parent(leg) }
+        };
+        let slots = shape.tree().children(level).enumerate().map(slot).collect();
+        Tensor { shape, level, slots, dims: shape.levels[level - 1].clone() }
+    }
+
+    /// Takes cores off the front of `waiting` as long as one pass has room for them.
+    fn grow<'c>(&self, waiting: &mut Vec<&'c Core>) -> (Vec<&'c Core>, Option<Window>) {
+        let mut count = 1;
+        let mut window = self.window(&waiting[..1]);
+        while count < waiting.len() {
+            let wider = self.window(&waiting[..count + 1]).filter(|w| Pass::fits(&self.dims, w));
+            if wider.is_none() {
                 break;
             }
-            if !Pass::fits(slots, &wider) {
-                break;
-            }
-            (group, rest) = (wider, others);
+            (window, count) = (wider, count + 1);
         }
-        passes.push(Pass::new(slots, &group));
-        group.iter().for_each(|task| slots[task.slot] = task.q);
+        (waiting.drain(..count).collect(), window)
+    }
+
+    /// The window of `cores`, if the legs of each are there when its turn comes.
+    fn window(&self, cores: &[&Core]) -> Option<Window> {
+        let (mut slots, mut tasks) = (self.slots.clone(), Vec::with_capacity(cores.len()));
+        // How many slots before the window stay as they are, and how many behind it.
+        let (mut before, mut behind) = (slots.len(), slots.len());
+        for &core in cores {
+            let (first, makes, taken) = self.effect(core);
+            let start = slots.iter().position(|&slot| slot == first)?;
+            let end = start + taken;
+            if taken == 2 && !matches!((first, slots.get(start + 1)), (Slot::Child(a), Some(&Slot::Child(b))) if a + 1 == b) {
+                return None;
+            }
+            before = before.min(start);
+            behind = behind.min(slots.len() - end);
+            slots.splice(start..end, makes.clone().map(Slot::Child));
+            let makes = makes.map(|leg| self.shape.levels[self.level][leg]).collect();
+            tasks.push(Task { slots: start..end, makes, core: core.clone() });
+        }
+        Some(Window { legs: before..self.slots.len() - behind, tasks })
+    }
+
+    /// First slot that a core takes, the legs it makes, and how many slots it takes.
+    fn effect(&self, core: &Core) -> (Slot, Range<usize>, usize) {
+        match core.kind {
+            CoreKind::Disentangler { leg, .. } => (Slot::Child(leg), leg..leg + 2, 2),
+            CoreKind::Isometry { leg, .. } => {
+                let children = self.shape.tree().children(self.level).nth(leg).unwrap_or(0..0);
+                (Slot::Parent(leg), children, 1)
+            }
+            CoreKind::Top => (Slot::Parent(0), 0..0, 0),
+        }
+    }
+
+    /// The pass over `window`; its legs are replaced by what it makes.
+    fn take(&mut self, window: &Window) -> Pass {
+        let pass = Pass::new(&self.dims, window);
+        for task in &window.tasks {
+            let (_, makes, _) = self.effect(&task.core);
+            self.slots.splice(task.slots.clone(), makes.map(Slot::Child));
+            self.dims.splice(task.slots.clone(), task.makes.iter().copied());
+        }
+        pass
     }
 }

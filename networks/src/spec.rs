@@ -1,11 +1,8 @@
 //! What a generator is, apart from its numbers.
 
-use std::fmt;
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
 
-use crate::{Activation, Error, LegLayout};
+use crate::{Activation, Error, LegLayout, Topology, Tree};
 
 /// Bond dimensions χ of a tree. What is larger than the legs below allow is clamped, see [`crate::Shape`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -17,43 +14,26 @@ pub enum Bonds {
     PerLevel(Vec<usize>),
 }
 
-/// Which tensors a level of the network is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+/// σ of every level.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Topology {
-    /// Tree tensor network: isometries only.
-    #[default]
-    Ttn,
+pub enum Activations {
+    /// The same σ on every level, but none on the last.
+    LastLinear(Activation),
+    /// The same σ on every level.
+    Uniform(Activation),
+    /// One for each level, coarse to fine, the top tensor first.
+    PerLevel(Vec<Activation>),
 }
 
-impl Topology {
-    /// Every topology.
-    pub const ALL: &'static [Topology] = &[Topology::Ttn];
-
-    /// Name as written in options and reports.
-    pub fn name(self) -> &'static str {
+impl Activations {
+    /// σ applied to the tensor of `level` (0 = top tensor) in a tree of `levels` levels; past the end of a list, none.
+    pub fn at(&self, level: usize, levels: usize) -> Activation {
         match self {
-            Topology::Ttn => "ttn",
+            Activations::LastLinear(_) if level + 1 == levels => Activation::Identity,
+            Activations::LastLinear(sigma) | Activations::Uniform(sigma) => *sigma,
+            Activations::PerLevel(list) => list.get(level).copied().unwrap_or(Activation::Identity),
         }
-    }
-}
-
-impl fmt::Display for Topology {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl FromStr for Topology {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        Topology::ALL.iter().copied().find(|t| t.name() == text).ok_or_else(|| Error::UnknownName {
-            what: "topology",
-            given: text.to_owned(),
-            known: "ttn",
-        })
     }
 }
 
@@ -70,24 +50,60 @@ pub struct GeneratorSpec {
     pub inputs: usize,
     /// The legs, in leaf order of the tree.
     pub layout: LegLayout,
+    /// The tree over the legs.
+    pub tree: Tree,
     /// Bond dimensions.
     pub bonds: Bonds,
-    /// Topology.
+    /// Where disentanglers stand.
     pub topology: Topology,
     /// σ, applied to the tensor of every level, the top tensor included.
-    pub activation: Activation,
-    /// Whether σ is left out after the last level.
-    pub last_linear: bool,
+    pub activations: Activations,
+    /// Whether every row of W has a trainable factor of its own, besides the overall scale.
+    pub output_scale: bool,
 }
 
 impl GeneratorSpec {
-    /// A TTN with σ = `activation` and a linear last level.
-    pub fn ttn(outputs: usize, inputs: usize, layout: LegLayout, bonds: Bonds, activation: Activation) -> Self {
-        GeneratorSpec { outputs, inputs, layout, bonds, topology: Topology::Ttn, activation, last_linear: true }
+    /// A generator over the balanced binary tree, with σ = `activation` on all levels but the last, and without a scale for
+    /// each output.
+    pub fn new(
+        topology: Topology,
+        outputs: usize,
+        inputs: usize,
+        layout: LegLayout,
+        bonds: Bonds,
+        activation: Activation,
+    ) -> Self {
+        GeneratorSpec {
+            outputs,
+            inputs,
+            tree: layout.tree(),
+            layout,
+            bonds,
+            topology,
+            activations: Activations::LastLinear(activation),
+            output_scale: false,
+        }
     }
 
-    /// σ applied to the tensor of `level` (0 = top tensor) in a tree of `levels` levels.
-    pub fn activation_at(&self, level: usize, levels: usize) -> Activation {
-        if self.last_linear && level + 1 == levels { Activation::Identity } else { self.activation }
+    /// As [`GeneratorSpec::new`], with the topology TTN.
+    pub fn ttn(outputs: usize, inputs: usize, layout: LegLayout, bonds: Bonds, activation: Activation) -> Self {
+        GeneratorSpec::new(Topology::Ttn, outputs, inputs, layout, bonds, activation)
+    }
+
+    /// The same with another tree.
+    ///
+    /// # Errors
+    /// When the tree has another number of leaves than the layout has legs.
+    pub fn with_tree(mut self, tree: Tree) -> Result<Self, Error> {
+        if tree.leaves() != self.layout.legs().len() {
+            return Err(Error::Leaves { leaves: tree.leaves(), legs: self.layout.legs().len() });
+        }
+        self.tree = tree;
+        Ok(self)
+    }
+
+    /// σ applied to the tensor of `level` (0 = top tensor).
+    pub fn activation_at(&self, level: usize) -> Activation {
+        self.activations.at(level, self.tree.levels())
     }
 }

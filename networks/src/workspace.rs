@@ -11,7 +11,7 @@ use crate::plan::Plan;
 pub struct Workspace<T> {
     /// Input of each pass, and the output of the last one.
     pub(crate) tensors: Vec<Vec<T>>,
-    /// scale · T of the last level, where that is not what `tensors` ends with.
+    /// W, where that is not what `tensors` ends with; then ∂L/∂W times the scales of its rows.
     pub(crate) scaled: Vec<T>,
     /// Gradient in the order of the parameters.
     pub(crate) gradient: Vec<T>,

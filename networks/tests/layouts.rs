@@ -30,7 +30,7 @@ proptest! {
 
     #[test]
     fn gather_puts_every_element_where_its_legs_say(
-        layout in prop_oneof![layouts(4, 16), layouts(8, 4), layouts(16, 2)],
+        layout in prop_oneof![layouts(4, 16), layouts(7, 5), layouts(8, 4), layouts(16, 2)],
         cut in (0usize..4, 0usize..4),
     ) {
         let (outputs, inputs) = (layout.outputs().saturating_sub(cut.0).max(1), layout.inputs().saturating_sub(cut.1).max(1));
@@ -114,8 +114,7 @@ fn standard_orders_are_what_they_are_called() {
 fn inconsistent_layouts_are_refused() {
     let (o, i) = (|dim, place| leg(Side::Output, dim, place), |dim, place| leg(Side::Input, dim, place));
     let refused = |legs: Vec<Leg>| LegLayout::custom(legs).unwrap_err();
-    assert_eq!(refused(vec![o(2, 0), i(2, 0)]), Error::LegCount { legs: 2 });
-    assert_eq!(refused(vec![o(2, 0), i(2, 0), o(2, 1), i(2, 1), i(2, 2), o(2, 2)]), Error::LegCount { legs: 6 });
+    assert_eq!(refused(vec![o(2, 0), i(2, 0), i(2, 1)]), Error::LegCount { legs: 3, needed: 4 });
     assert_eq!(refused(vec![o(2, 0), i(0, 0), o(2, 1), i(2, 1)]), Error::EmptyLeg { leg: 1 });
     assert_eq!(refused(vec![o(2, 0), i(2, 0), o(2, 2), i(2, 1)]), Error::Places { side: "output", count: 2, place: 1 });
     assert_eq!(refused(vec![o(2, 0), i(2, 0), o(2, 1), i(2, 0)]), Error::Places { side: "input", count: 2, place: 1 });

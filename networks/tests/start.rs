@@ -3,7 +3,7 @@
 mod common;
 
 use adntn_networks::start::{START_TOLERANCE, hierarchical_svd};
-use adntn_networks::{Activation, Bonds, Error, Generator, GeneratorSpec, InputWeighting, LayoutKind, LegLayout, Side};
+use adntn_networks::{Activation, Activations, Bonds, Error, Generator, GeneratorSpec, InputWeighting, LayoutKind, LegLayout, Side};
 use common::layouts;
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
@@ -53,7 +53,9 @@ proptest! {
         let (outputs, inputs) = (layout.outputs(), layout.inputs());
         let w = random_weight(outputs, inputs, seed);
         let mut spec = spec(layout, outputs, inputs, chi, sigma);
-        spec.last_linear = last_linear;
+        if !last_linear {
+            spec.activations = Activations::Uniform(sigma);
+        }
         let g = hierarchical_svd(&w, &spec, None).unwrap();
         let error = relative_error(&w, &g.matrix());
         // A near-linear σ takes the scale of the linear start, which is its own best one but for the tolerance.
@@ -76,7 +78,9 @@ proptest! {
         let linear = hierarchical_svd(&w, &spec(layout.clone(), outputs, inputs, chi, Activation::Identity), None).unwrap();
         let sigma = if softsign { Activation::Softsign } else { Activation::Tanh };
         let mut spec = spec(layout, outputs, inputs, chi, sigma);
-        spec.last_linear = last_linear;
+        if !last_linear {
+            spec.activations = Activations::Uniform(sigma);
+        }
         let g = hierarchical_svd(&w, &spec, None).unwrap();
         prop_assert!(relative_error(&linear.matrix(), &g.matrix()) <= START_TOLERANCE);
     }

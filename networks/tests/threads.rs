@@ -1,7 +1,7 @@
 //! The number of threads changes nothing, not even the last bit.
 
 use adntn_networks::start::hierarchical_svd;
-use adntn_networks::{Activation, Bonds, Generator, GeneratorSpec, LayoutKind, LegLayout, Workspace};
+use adntn_networks::{Activation, Activations, Bonds, Generator, GeneratorSpec, LayoutKind, LegLayout, Workspace};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -31,8 +31,8 @@ fn cases() -> Vec<GeneratorSpec> {
 #[test]
 fn forward_and_adjoint_do_not_depend_on_threads() {
     for mut spec in cases() {
-        for last_linear in [true, false] {
-            spec.last_linear = last_linear;
+        for activations in [Activations::LastLinear(Activation::Tanh), Activations::Uniform(Activation::Tanh)] {
+            spec.activations = activations;
             let g = Generator::<f32>::random(spec.clone(), &mut ChaCha8Rng::seed_from_u64(1)).unwrap();
             let dw = values(g.shape().elements(), 2);
             let step = || {

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use adntn_networks::Generator;
+use adntn_networks::{Arrangement as _, Generator};
 use adntn_onnx::{Model, Patch};
 
 use crate::Error;

@@ -3,7 +3,7 @@
 
 mod common;
 
-use adntn_networks::{Activation, Bonds, Generator, GeneratorSpec, Leg, LegLayout, Side};
+use adntn_networks::{Activation, Activations, Bonds, Generator, GeneratorSpec, Leg, LegLayout, Side};
 use adntn_onnx::{Model, pb};
 use adntn_passes::{Error, FindOptions, find_candidates_with, replace_by_dense, replace_by_generator};
 use pb::tensor_proto::DataType;
@@ -107,7 +107,9 @@ fn generator() -> impl Strategy<Value = Generator> {
             let outputs = layout.outputs().saturating_sub(fewer_outputs).max(1);
             let inputs = layout.inputs().saturating_sub(fewer_inputs).max(1);
             let mut spec = GeneratorSpec::ttn(outputs, inputs, layout, Bonds::Uniform(bond), activation);
-            spec.last_linear = last_linear;
+            if !last_linear {
+                spec.activations = Activations::Uniform(activation);
+            }
             Generator::random(spec, &mut rand_chacha::ChaCha8Rng::seed_from_u64(seed)).unwrap()
         },
     )

@@ -6,7 +6,7 @@ mod common;
 use std::fmt::Write;
 use std::path::Path;
 
-use adntn_networks::{Bonds, Generator, GeneratorSpec, LayoutKind, LegLayout, start};
+use adntn_networks::{Activations, Bonds, Generator, GeneratorSpec, LayoutKind, LegLayout, start};
 use adntn_onnx::{Model, Patch};
 use adntn_passes::{Candidate, describe, find_candidates, replace_by_dense, replace_by_generator};
 use serde::Deserialize;
@@ -61,7 +61,9 @@ impl Parameters {
             Bonds::Uniform(self.bond),
             self.activation.parse().unwrap(),
         );
-        spec.last_linear = self.last_linear;
+        if !self.last_linear {
+            spec.activations = Activations::Uniform(self.activation.parse().unwrap());
+        }
         start::hierarchical_svd(&candidate.weight_matrix(model).unwrap(), &spec, None).unwrap()
     }
 }

@@ -3,7 +3,9 @@
 use faer::diag::Diag;
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::evd::{ComputeEigenvectors, self_adjoint_evd, self_adjoint_evd_scratch};
-use faer::{Mat, MatRef, Par};
+use faer::linalg::matmul::matmul;
+use faer::linalg::svd::{ComputeSvdVectors, svd, svd_scratch};
+use faer::{Accum, Mat, MatRef, Par};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -38,6 +40,27 @@ pub(crate) fn decompose(matrix: &[f64], m: usize) -> Result<(Vec<f64>, Mat<f64>)
     )
     .map_err(|_| Error::Eigen { dim: m })?;
     Ok((values.column_vector().iter().copied().collect(), vectors))
+}
+
+/// The orthogonal matrix nearest to an m×m matrix, row-major: A·Bᵀ of its singular value decomposition A·S·Bᵀ. On one thread.
+pub(crate) fn polar(matrix: &[f64], m: usize) -> Result<Vec<f64>, Error> {
+    let (mut left, mut right) = (Mat::<f64>::zeros(m, m), Mat::<f64>::zeros(m, m));
+    let mut values = Diag::<f64>::zeros(m);
+    let vectors = ComputeSvdVectors::Full;
+    let scratch = svd_scratch::<f64>(m, m, vectors, vectors, Par::Seq, Default::default());
+    svd(
+        MatRef::from_row_major_slice(matrix, m, m),
+        values.as_mut(),
+        Some(left.as_mut()),
+        Some(right.as_mut()),
+        Par::Seq,
+        MemStack::new(&mut MemBuffer::new(scratch)),
+        Default::default(),
+    )
+    .map_err(|_| Error::Eigen { dim: m })?;
+    let mut product = Mat::<f64>::zeros(m, m);
+    matmul(product.as_mut(), Accum::Replace, left.as_ref(), right.transpose(), 1.0, Par::Seq);
+    Ok((0..m * m).map(|at| product[(at / m, at % m)]).collect())
 }
 
 /// The `count` leading eigenvectors of a symmetric positive semidefinite m×m matrix as columns of an (m, count) matrix.

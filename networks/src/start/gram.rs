@@ -65,6 +65,32 @@ pub(crate) fn of_rows(t: &[f32], m: usize) -> Vec<f64> {
     gram
 }
 
+/// A · Bᵀ for A = `a` and B = `b`, both (m, R), row-major, in double precision. The order of summation depends on the shape
+/// only.
+pub(crate) fn product_of_rows(a: &[f32], b: &[f32], m: usize) -> Vec<f64> {
+    let r = a.len() / m;
+    let per_block = r.div_ceil(BLOCKS).next_multiple_of(RUN);
+    let partials: Vec<Vec<f64>> = (0..r.div_ceil(per_block))
+        .into_par_iter()
+        .map(|block| {
+            let (mut run, mut sum) = (vec![0.0f32; m * m], vec![0.0f64; m * m]);
+            for start in (block * per_block..r.min((block + 1) * per_block)).step_by(RUN) {
+                let k = RUN.min(r - start);
+                let left = (&a[start..], Strided::pitched(m, k, r));
+                let right = (&b[start..], Strided::pitched(m, k, r).transposed());
+                multiply((&mut run, Strided::rows(m, m)), false, left, right);
+                sum.iter_mut().zip(&run).for_each(|(sum, &x)| *sum += f64::from(x));
+            }
+            sum
+        })
+        .collect();
+    let mut product = vec![0.0; m * m];
+    for partial in partials {
+        product.iter_mut().zip(&partial).for_each(|(sum, &x)| *sum += x);
+    }
+    product
+}
+
 /// Columns `start`…`start` + `count` of `t` (m, r), padded with zero columns to the width of `local`.
 fn load(t: &[f32], r: usize, start: usize, count: usize, local: &mut [f32]) {
     let width = local.len() / (t.len() / r);

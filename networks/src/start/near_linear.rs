@@ -14,13 +14,13 @@ pub const START_TOLERANCE: f64 = 1e-2;
 pub(crate) fn scale_top(generator: &mut Generator, ws: &mut Workspace<f32>) -> f64 {
     let levels = generator.shape().levels.len();
     let nonlinear: Vec<usize> =
-        (0..levels).filter(|&l| generator.spec().activation_at(l, levels) != Activation::Identity).collect();
+        (0..levels).filter(|&l| generator.spec().activation_at(l) != Activation::Identity).collect();
     let share = START_TOLERANCE / nonlinear.len().max(1) as f64;
     let largest = generator.linear_maxima(ws);
     let factor = nonlinear
         .iter()
         .filter_map(|&level| {
-            Some(range(generator.spec().activation_at(level, levels), share)? / f64::from(largest[level]))
+            Some(range(generator.spec().activation_at(level), share)? / f64::from(largest[level]))
         })
         .fold(f64::INFINITY, f64::min);
     if factor.is_finite() && factor > 0.0 {
@@ -42,5 +42,8 @@ fn range(sigma: Activation, share: f64) -> Option<f64> {
 
 /// Whether every σ of the generator is linear near 0, so that the overall scale follows from that of the top tensor.
 pub(crate) fn follows_linear(spec: &GeneratorSpec) -> bool {
-    spec.activation == Activation::Identity || range(spec.activation, START_TOLERANCE).is_some()
+    (0..spec.tree.levels()).all(|level| {
+        let sigma = spec.activation_at(level);
+        sigma == Activation::Identity || range(sigma, START_TOLERANCE).is_some()
+    })
 }

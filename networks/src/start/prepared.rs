@@ -1,33 +1,39 @@
 //! The part of a hierarchical SVD that does not depend on the bond dimension, done once for many of them.
 
-use crate::start::weighted::{self, LeafWeight};
-use crate::start::{InputWeighting, gram, near_linear, thin};
-use crate::workspace::resize;
+use crate::start::coarsen::{Coarse, coarsen};
+use crate::start::weighted::{self, GroupWeight};
+use crate::start::{Disentanglers, InputWeighting, near_linear};
 use crate::{Bonds, Error, Generator, GeneratorSpec, Shape, Workspace};
 
-/// A weight with the eigenvectors of its leaf pairs: gives the start for any bond dimension up to that of its specification.
+/// A weight with the eigenvectors of its leaf siblings: gives the start for any bond dimension up to that of its
+/// specification.
 ///
 /// The leaf level holds most of the work of a start. Its eigenvectors are sorted, so a smaller bond takes fewer of them.
 #[derive(Debug)]
 pub struct Prepared {
     spec: GeneratorSpec,
-    weights: Option<Vec<LeafWeight>>,
+    disentanglers: Disentanglers,
+    weights: Option<Vec<GroupWeight>>,
     /// The (weighted) weight in leaf order, for σ whose overall scale has to be fitted to it.
     target: Option<Vec<f32>>,
-    /// For every leaf pair its leading eigenvectors, (pair, bond) row-major.
-    bases: Vec<Vec<f32>>,
-    /// The largest bond dimensions of the leaf pairs.
+    /// Isometries and disentanglers of the last level at the largest bonds, and what they leave of the target.
+    leaves: Coarse,
+    /// The largest bond dimensions of the level above the last.
     bonds: Vec<usize>,
-    /// The target projected on the bases; legs are the bonds.
-    core: Vec<f32>,
 }
 
 impl Prepared {
-    /// Prepares the starts of generators like `spec` with its bond dimensions or smaller ones; see [`super::hierarchical_svd`].
+    /// Prepares the starts of generators like `spec` with its bond dimensions or smaller ones; see
+    /// [`super::hierarchical_svd_with`].
     ///
     /// # Errors
-    /// As [`super::hierarchical_svd`].
-    pub fn new(w: &[f32], spec: &GeneratorSpec, weighting: Option<&dyn InputWeighting>) -> Result<Self, Error> {
+    /// As [`super::hierarchical_svd_with`].
+    pub fn new(
+        w: &[f32],
+        spec: &GeneratorSpec,
+        weighting: Option<&dyn InputWeighting>,
+        disentanglers: Disentanglers,
+    ) -> Result<Self, Error> {
         let shape = Shape::new(spec)?;
         if w.len() != spec.outputs * spec.inputs {
             return Err(Error::WeightLength { given: w.len(), outputs: spec.outputs, inputs: spec.inputs });
@@ -37,42 +43,21 @@ impl Prepared {
         }
         let mut target = Vec::new();
         spec.layout.gather(w, spec.outputs, spec.inputs, &mut target);
-        let weights = weighting.map(|weighting| weighted::leaf_weights(spec, weighting)).transpose()?;
-        let mut spare = Vec::new();
+        let weights = weighting.map(|weighting| weighted::group_weights(spec, &shape, weighting)).transpose()?;
         if let Some(weights) = &weights {
-            weighted::apply(weights, &mut target, &mut spare);
+            weighted::apply(weights, &mut target);
         }
+        let kept = (!near_linear::follows_linear(spec)).then(|| target.clone());
         let leaves = shape.levels.len() - 1;
         let bonds = shape.levels[leaves - 1].clone();
-        let mut bases = Vec::with_capacity(bonds.len());
-        let keeps_target = !near_linear::follows_linear(spec);
-        let mut kept = None;
-        let mut core: Option<Vec<f32>> = None;
-        for (pair, &bond) in shape.levels[leaves].chunks_exact(2).zip(&bonds) {
-            let t = core.as_ref().unwrap_or(&target);
-            let pair = pair[0] * pair[1];
-            let basis = thin::leading(t, pair, bond)?;
-            // Cyclic: the pair is consumed at the front and its bond appended, so a full round restores the order.
-            resize(&mut spare, t.len() / pair * bond);
-            gram::cycle(t, pair, &basis, bond, &mut spare);
-            let done = match core.take() {
-                Some(previous) => previous,
-                None if keeps_target => {
-                    kept = Some(std::mem::take(&mut target));
-                    Vec::new()
-                }
-                None => std::mem::take(&mut target),
-            };
-            core = Some(std::mem::replace(&mut spare, done));
-            bases.push(basis);
-        }
-        Ok(Prepared { spec: spec.clone(), weights, target: kept, bases, bonds, core: core.unwrap_or_default() })
+        let coarse = coarsen(&shape, leaves, target, disentanglers)?;
+        Ok(Prepared { spec: spec.clone(), disentanglers, weights, target: kept, leaves: coarse, bonds })
     }
 
     /// The start with the given bond dimensions.
     ///
     /// # Errors
-    /// When `bonds` are inconsistent with the layout or larger than what was prepared.
+    /// When `bonds` are inconsistent with the tree or larger than what was prepared.
     pub fn start(&self, bonds: Bonds) -> Result<Generator, Error> {
         let mut spec = self.spec.clone();
         spec.bonds = bonds;
@@ -83,27 +68,16 @@ impl Prepared {
             return Err(Error::NotPrepared { wanted: wanted.clone(), prepared: self.bonds.clone() });
         }
         let mut params = vec![0.0f32; shape.parameters()];
-        for (leg, (basis, &bond)) in self.bases.iter().zip(wanted).enumerate() {
-            let isometry = &mut params[shape.isometry(leaves, leg)];
-            transpose_leading(basis, self.bonds[leg], bond, isometry);
-        }
-        let mut t = leading_block(&self.core, &self.bonds, wanted);
-        let mut spare = Vec::new();
+        params[shape.core_parameters()..].fill(1.0);
+        self.leaves.store(&shape, leaves, &mut params);
+        let mut t = leading_block(&self.leaves.core, &self.bonds, wanted);
         for level in (1..leaves).rev() {
-            for (leg, &bond) in shape.levels[level - 1].iter().enumerate() {
-                let pair = shape.levels[level][2 * leg] * shape.levels[level][2 * leg + 1];
-                let basis = thin::leading(&t, pair, bond)?;
-                resize(&mut spare, t.len() / pair * bond);
-                gram::cycle(&t, pair, &basis, bond, &mut spare);
-                std::mem::swap(&mut t, &mut spare);
-                transpose_leading(&basis, bond, bond, &mut params[shape.isometry(level, leg)]);
-            }
+            let mut coarse = coarsen(&shape, level, t, self.disentanglers)?;
+            coarse.store(&shape, level, &mut params);
+            t = std::mem::take(&mut coarse.core);
         }
         params[shape.top()].copy_from_slice(&t);
-        drop((t, spare));
-        if let Some(scale) = params.last_mut() {
-            *scale = 1.0;
-        }
+        drop(t);
         let mut generator = Generator::new(spec, params)?;
         let mut ws = Workspace::new();
         let factor = near_linear::scale_top(&mut generator, &mut ws);
@@ -112,19 +86,10 @@ impl Prepared {
             // Before its weights are taken back the generator has the weighted tensor as its target.
             Some(target) => fit_scale(&mut generator, target, &mut ws),
         }
-        for (leg, weight) in self.weights.iter().flatten().enumerate() {
-            let isometry = shape.isometry(leaves, leg);
-            weight.unweigh(&mut generator.params_mut()[isometry]);
+        for weight in self.weights.iter().flatten() {
+            weight.unweigh(&shape, generator.params_mut());
         }
         Ok(generator)
-    }
-}
-
-/// `isometry` (bond, pair) ← the first `bond` columns of `basis` (pair, columns), transposed.
-fn transpose_leading(basis: &[f32], columns: usize, bond: usize, isometry: &mut [f32]) {
-    let pair = basis.len() / columns;
-    for (k, row) in isometry.chunks_exact_mut(pair).take(bond).enumerate() {
-        row.iter_mut().zip(basis.chunks_exact(columns)).for_each(|(to, from)| *to = from[k]);
     }
 }
 

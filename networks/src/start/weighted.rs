@@ -1,48 +1,87 @@
 //! The weighted start: W multiplied by square roots of the inputs' marginal Gram matrices.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
+use crate::start::coarsen::groups_of_legs;
 use crate::start::{InputWeighting, eigen, gram};
-use crate::workspace::resize;
-use crate::{Error, GeneratorSpec, Side};
+use crate::{CoreKind, Error, GeneratorSpec, Leg, Shape, Side};
 
 /// Eigenvalues of a marginal are raised to at least this share of their mean: directions that no input has seen must not be
 /// amplified without bound when the weighting is taken back.
 const FLOOR: f64 = 1e-6;
 
-/// The weighting of one leaf pair, a symmetric matrix on its m = left·right elements.
+/// The weighting of a group of neighbouring physical legs that one core makes: a symmetric matrix on its m elements.
 #[derive(Debug)]
-pub(crate) struct LeafWeight {
+pub(crate) struct GroupWeight {
     m: usize,
-    /// S = Gram^½, with identity on output legs; `None` for pairs without input legs.
+    /// S = Gram^½ on input legs, identity on output legs; `None` for groups without input legs.
     root: Option<Vec<f32>>,
     inverse: Vec<f32>,
+    /// Index of the core that makes the legs, and the product of the faster legs it makes besides.
+    core: usize,
+    inner: usize,
 }
 
-impl LeafWeight {
-    /// isometry (p, m) ← isometry · S⁻¹.
-    pub fn unweigh(&self, isometry: &mut [f32]) {
+impl GroupWeight {
+    /// Multiplies the legs of the core that makes them by S⁻¹.
+    pub fn unweigh(&self, shape: &Shape, params: &mut [f32]) {
         if self.root.is_none() {
             return;
         }
-        isometry.par_chunks_exact_mut(self.m).for_each(|row| {
-            // The inverse is symmetric, so its columns are its rows.
-            let product = |line: &[f32]| row.iter().zip(line).map(|(&x, &s)| f64::from(x) * f64::from(s)).sum::<f64>();
-            let new: Vec<f32> = self.inverse.chunks_exact(self.m).map(|line| product(line) as f32).collect();
-            row.copy_from_slice(&new);
+        let (m, inner) = (self.m, self.inner);
+        let core = &mut params[shape.cores[self.core].range.clone()];
+        core.par_chunks_exact_mut(m * inner).for_each(|block| {
+            let old: Vec<f32> = block.to_vec();
+            for (row, line) in block.chunks_exact_mut(inner).zip(self.inverse.chunks_exact(m)) {
+                for (column, x) in row.iter_mut().enumerate() {
+                    // The inverse is symmetric, so its columns are its rows.
+                    let terms = line.iter().zip(old.iter().skip(column).step_by(inner));
+                    *x = terms.map(|(&s, &x)| f64::from(s) * f64::from(x)).sum::<f64>() as f32;
+                }
+            }
         });
     }
 }
 
-/// The weighting of every leaf pair.
-pub(crate) fn leaf_weights(spec: &GeneratorSpec, weighting: &dyn InputWeighting) -> Result<Vec<LeafWeight>, Error> {
-    let inputs: Vec<usize> = spec.layout.side(Side::Input).iter().map(|leg| leg.dim).collect();
-    let pairs = spec.layout.legs().chunks_exact(2).map(|pair| {
-        let m = pair[0].dim * pair[1].dim;
-        let own: Vec<_> = pair.iter().filter(|leg| leg.side == Side::Input).collect();
-        if own.is_empty() {
-            return Ok(LeafWeight { m, root: None, inverse: Vec::new() });
+/// The weighting of every group of legs. Where siblings are made by an isometry alone they are a group; where disentanglers
+/// act, their pairs are groups and so are the other legs, each on its own. Legs that pass through are not weighted.
+pub(crate) fn group_weights(
+    spec: &GeneratorSpec,
+    shape: &Shape,
+    weighting: &dyn InputWeighting,
+) -> Result<Vec<GroupWeight>, Error> {
+    let level = shape.levels.len() - 1;
+    let dims = &shape.levels[level];
+    let place = |kind| shape.cores.iter().position(|core| core.kind == kind);
+    let maker = |leg: usize| {
+        let (parent, children) = shape.tree().children(level).enumerate().find(|(_, children)| children.contains(&leg))?;
+        Some((place(CoreKind::Isometry { level, leg: parent })?, children))
+    };
+    // The legs of a group, its core, and the product of that core's faster legs.
+    let mut groups: Vec<(Range<usize>, Option<(usize, usize)>)> = Vec::new();
+    if shape.disentanglers(level).is_empty() {
+        for (leg, children) in shape.tree().children(level).enumerate() {
+            groups.push((children, place(CoreKind::Isometry { level, leg }).map(|core| (core, 1))));
         }
+    } else {
+        for (legs, disentangler) in groups_of_legs(shape, level) {
+            let core = match disentangler {
+                Some(_) => place(CoreKind::Disentangler { level, leg: legs.start }).map(|core| (core, 1)),
+                None => maker(legs.start).map(|(core, siblings)| (core, dims[legs.end..siblings.end].iter().product())),
+            };
+            groups.push((legs, core));
+        }
+    }
+    let inputs: Vec<usize> = spec.layout.side(Side::Input).iter().map(|leg| leg.dim).collect();
+    let weight = |(range, maker): (Range<usize>, Option<(usize, usize)>)| {
+        let legs = &spec.layout.legs()[range];
+        let m = legs.iter().map(|leg| leg.dim).product();
+        let own: Vec<&Leg> = legs.iter().filter(|leg| leg.side == Side::Input).collect();
+        let Some((core, inner)) = maker.filter(|_| !own.is_empty()) else {
+            return Ok(GroupWeight { m, root: None, inverse: Vec::new(), core: 0, inner: 1 });
+        };
         let places: Vec<usize> = own.iter().map(|leg| leg.place).collect();
         let d: usize = own.iter().map(|leg| leg.dim).product();
         let marginal = weighting.marginal(&inputs, &places);
@@ -53,27 +92,33 @@ pub(crate) fn leaf_weights(spec: &GeneratorSpec, weighting: &dyn InputWeighting)
             return Err(Error::NonFinite { what: "input weighting", index });
         }
         let (root, inverse) = roots(&marginal, d)?;
-        // Place of the input legs among the pair's elements: element = (outer·d + own)·inner + rest.
-        let (outer, inner) = match (pair[0].side, pair[1].side) {
-            (Side::Output, Side::Input) => (pair[0].dim, 1),
-            (Side::Input, Side::Output) => (1, pair[1].dim),
-            _ => (1, 1),
-        };
+        let digits: Vec<(usize, usize)> = (0..m).map(|element| split(legs, element)).collect();
         let widen = |small: &[f64]| {
             let mut wide = vec![0.0f32; m * m];
-            for a in 0..outer {
-                for (position, &x) in small.iter().enumerate() {
-                    for b in 0..inner {
-                        let (row, column) = (position / d, position % d);
-                        wide[((a * d + row) * inner + b) * m + (a * d + column) * inner + b] = x as f32;
+            for (row, &(input, output)) in wide.chunks_exact_mut(m).zip(&digits) {
+                for (x, &(other_input, other_output)) in row.iter_mut().zip(&digits) {
+                    if output == other_output {
+                        *x = small[input * d + other_input] as f32;
                     }
                 }
             }
             wide
         };
-        Ok(LeafWeight { m, root: Some(widen(&root)), inverse: widen(&inverse) })
-    });
-    pairs.collect()
+        Ok(GroupWeight { m, root: Some(widen(&root)), inverse: widen(&inverse), core, inner })
+    };
+    groups.into_iter().map(weight).collect()
+}
+
+/// An element of a group of legs as its place among the input legs and its place among the output legs.
+fn split(legs: &[Leg], mut element: usize) -> (usize, usize) {
+    let (mut places, mut strides) = ([0, 0], [1, 1]);
+    for leg in legs.iter().rev() {
+        let side = usize::from(leg.side == Side::Output);
+        places[side] += element % leg.dim * strides[side];
+        strides[side] *= leg.dim;
+        element /= leg.dim;
+    }
+    (places[0], places[1])
 }
 
 /// Gram^½ and Gram^−½ with floored eigenvalues.
@@ -96,14 +141,14 @@ fn roots(marginal: &[f64], d: usize) -> Result<(Vec<f64>, Vec<f64>), Error> {
     Ok((power(0.5), power(-0.5)))
 }
 
-/// Multiplies each leaf pair of `t` by its S.
-pub(crate) fn apply(weights: &[LeafWeight], t: &mut Vec<f32>, spare: &mut Vec<f32>) {
-    resize(spare, t.len());
+/// Multiplies each group of `t` by its S.
+pub(crate) fn apply(weights: &[GroupWeight], t: &mut Vec<f32>) {
+    let mut spare = vec![0.0; t.len()];
     for weight in weights {
         match &weight.root {
-            Some(root) => gram::cycle(t, weight.m, root, weight.m, spare),
-            None => gram::rotate(t, weight.m, spare),
+            Some(root) => gram::cycle(t, weight.m, root, weight.m, &mut spare),
+            None => gram::rotate(t, weight.m, &mut spare),
         }
-        std::mem::swap(t, spare);
+        std::mem::swap(t, &mut spare);
     }
 }

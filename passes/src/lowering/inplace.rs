@@ -41,7 +41,7 @@ pub(super) fn region(
                 label: format!("level{level}/leg{leg}"),
                 bond,
                 legs: legs(level).skip(2 * leg).take(2).collect(),
-                data: generator.isometry(level, leg).to_vec(),
+                data: generator.core(&generator.shape().isometries(level)[leg]).to_vec(),
             });
         }
     }

@@ -23,7 +23,7 @@ pub(crate) fn lower(generator: &Generator, stored: Stored, dims: &[usize], layer
     let spec = generator.spec();
     match spec.topology {
         Topology::Ttn => {}
-        other => return Err(Error::Topology { layer: layer.to_owned(), topology: other.name().to_owned() }),
+        other => return Err(Error::Topology { layer: layer.to_owned(), topology: other.to_string() }),
     }
     let levels = &generator.shape().levels;
     let last = levels.len() - 1;
@@ -31,11 +31,11 @@ pub(crate) fn lower(generator: &Generator, stored: Stored, dims: &[usize], layer
     let mut running = program.constant("level0/core", &levels[0], generator.top().to_vec());
     let mut level = 0;
     while level < last {
-        let sigma = spec.activation_at(level, levels.len());
+        let sigma = spec.activation_at(level);
         running = program.activation(running, sigma, &format!("level{level}"))?;
         // Levels without σ between them are one multilinear region; the last level has an order of its own.
         let mut end = level + 1;
-        while end + 1 < last && spec.activation_at(end, levels.len()) == Activation::Identity {
+        while end + 1 < last && spec.activation_at(end) == Activation::Identity {
             end += 1;
         }
         if end < last {
@@ -45,7 +45,7 @@ pub(crate) fn lower(generator: &Generator, stored: Stored, dims: &[usize], layer
         }
         level = end;
     }
-    let sigma = spec.activation_at(last, levels.len());
+    let sigma = spec.activation_at(last);
     running = program.activation(running, sigma, &format!("level{last}"))?;
     if sigma != Activation::Identity && generator.scale() != 1.0 {
         running = program.scale(running, generator.scale())?;
@@ -66,7 +66,7 @@ fn last_level(program: &mut Program, generator: &Generator, stored: Stored, runn
     let spec = generator.spec();
     let levels = &generator.shape().levels;
     let last = levels.len() - 1;
-    let scale = match spec.activation_at(last, levels.len()) {
+    let scale = match spec.activation_at(last) {
         Activation::Identity => generator.scale(),
         _ => 1.0,
     };

@@ -37,7 +37,7 @@ pub(super) fn parents(generator: &Generator, front: Side, scale: f32) -> Vec<Par
             dim,
             legs: [legs[2 * leg], legs[2 * leg + 1]],
             front,
-            core: generator.isometry(last, leg).iter().map(|x| x * factor).collect(),
+            core: generator.core(&generator.shape().isometries(last)[leg]).iter().map(|x| x * factor).collect(),
         }
     };
     levels[last - 1].iter().enumerate().map(parent).collect()
