@@ -7,10 +7,10 @@
 use rayon::prelude::*;
 
 use crate::elementwise::replace_by_gradient;
-use crate::forward::{SERIAL_BELOW, apply};
-use crate::kernels::{Core, add_environment, expand};
-use crate::place::{Place, load, width};
-use crate::plan::{Chunk, Pass};
+use crate::forward::{SERIAL_BELOW, apply, pack_cores};
+use crate::kernels::{Environment, LANES, Packed, Sums, expand, pack, pack_transposed};
+use crate::place::{Place, load};
+use crate::plan::{Chunk, Pass, Step};
 use crate::wide;
 use crate::workspace::{Workspace, resize};
 use crate::{Generator, Real};
@@ -102,14 +102,29 @@ fn blocked<T: Real>(pass: &Pass, params: &[T], input: &mut [T], d: &[T], gradien
     let partials = &mut partials[..cores * blocks];
     let place = Place::new(pass, 0, input);
     let task = |(block, partial): (usize, &mut [T])| {
-        partial.fill(T::ZERO);
-        for chunk in pass.block(block) {
-            // Safety: chunks are disjoint, and each belongs to one block, which one task works on.
-            #[allow(unsafe_code)]
-            unsafe {
-                turn(pass, params, &place, chunk, d, partial);
+        let sums = environments(pass).map(|(_, environment)| environment.sums_len()).sum::<usize>();
+        T::with_scratch(sums + 2 * cores + scratch_len(pass), |scratch| {
+            let (sums, scratch) = scratch.split_at_mut(sums);
+            let (tiles, scratch) = scratch.split_at_mut(2 * cores);
+            sums.fill(T::ZERO);
+            let (there, back) = tiles.split_at_mut(cores);
+            pack_cores(pass, params, there, pack);
+            pack_cores(pass, params, back, pack_transposed);
+            for chunk in pass.block(block) {
+                // Safety: chunks are disjoint, and each belongs to one block, which one task works on.
+                #[allow(unsafe_code)]
+                unsafe {
+                    turn(pass, (there, back), &place, chunk, d, sums, scratch);
+                }
             }
-        }
+            partial.fill(T::ZERO);
+            let (mut sums, mut partial) = (&*sums, partial);
+            for (step, environment) in environments(pass) {
+                let (own, others) = sums.split_at(environment.sums_len());
+                environment.total(own, partial.split_off_mut(..step.core.len()).unwrap_or_default());
+                sums = others;
+            }
+        });
     };
     if blocks == 1 || pass.multiply_adds() < SERIAL_BELOW {
         partials.chunks_mut(cores).enumerate().for_each(task);
@@ -131,43 +146,69 @@ fn blocked<T: Real>(pass: &Pass, params: &[T], input: &mut [T], d: &[T], gradien
     }
 }
 
-/// Adds the gradients of a chunk's cores to `partial` and replaces the chunk by its gradient before σ.
+/// The steps of a pass with the environments of their cores.
+fn environments(pass: &Pass) -> impl DoubleEndedIterator<Item = (&Step, Environment)> {
+    pass.steps.iter().map(|step| (step, Environment::new(step.p, step.q)))
+}
+
+/// Elements that [`turn`] works in.
+fn scratch_len(pass: &Pass) -> usize {
+    let count = pass.steps.len();
+    let kept = pass.sizes[..count].iter().sum::<usize>() + 2 * pass.largest();
+    kept * pass.width() + turned_len(pass)
+}
+
+/// Elements that [`turn`] needs for transposed operands.
+fn turned_len(pass: &Pass) -> usize {
+    let columns = |k: usize, step: &Step| pass.sizes[k] / step.p * pass.width();
+    let lens = environments(pass).enumerate().map(|(k, (step, environment))| environment.scratch_len(columns(k, step)));
+    lens.max().unwrap_or(0)
+}
+
+/// Adds the gradients of a chunk's cores to `sums`, one vector an element, and replaces the chunk by its gradient before σ.
+/// `there` and `back` are the packed cores and the packed transposed cores.
 ///
 /// # Safety
 /// No other task may access the chunk of `place` during the call.
 #[allow(unsafe_code)]
-unsafe fn turn<T: Real>(pass: &Pass, params: &[T], place: &Place<'_, T>, chunk: Chunk, d: &[T], partial: &mut [T]) {
-    let (width, count) = (width(chunk), pass.steps.len());
-    let kept = pass.sizes[..count].iter().sum::<usize>() * width;
+unsafe fn turn<T: Real>(
+    pass: &Pass,
+    (there, back): (&[T], &[T]),
+    place: &Place<'_, T>,
+    chunk: Chunk,
+    d: &[T],
+    sums: &mut [T],
+    scratch: &mut [T],
+) {
+    let (width, count) = (chunk.width(), pass.steps.len());
     let most = pass.largest() * width;
-    T::with_scratch(kept + 2 * most, |scratch| {
-        let (kept, gradients) = scratch.split_at_mut(kept);
-        let (mut after, mut before) = gradients.split_at_mut(most);
-        // Safety: by the caller.
-        unsafe { place.load(chunk, kept) };
-        let mut start = 0;
-        for (k, step) in pass.steps[..count - 1].iter().enumerate() {
-            let (done, next) = kept.split_at_mut(start + pass.sizes[k] * width);
-            apply(step, params, pass.sizes[k], chunk, &done[start..], next);
-            start = done.len();
-        }
-        load(pass, count, d, chunk, after);
-        let mut end = kept.len();
-        let mut core_end = partial.len();
-        for (k, step) in pass.steps.iter().enumerate().rev() {
-            let (len, len_after) = (pass.sizes[k] * width, pass.sizes[k + 1] * width);
-            let t = &kept[end - len..end];
-            let sum = &mut partial[core_end - step.core.len()..core_end];
-            add_environment(t, &after[..len_after], step.right * width, step.p, step.q, sum);
-            let core = Core::new(&params[step.core.clone()], step.p, step.q).transposed();
-            expand(core, &after[..len_after], step.right * width, &mut before[..len]);
-            std::mem::swap(&mut after, &mut before);
-            end -= len;
-            core_end -= step.core.len();
-        }
-        let values = &mut kept[..pass.sizes[0] * width];
-        replace_by_gradient(pass.reads, &after[..values.len()], values);
-        // Safety: by the caller.
-        unsafe { place.store(chunk, values) };
-    });
+    let (kept, gradients) = scratch.split_at_mut(pass.sizes[..count].iter().sum::<usize>() * width);
+    let (gradients, turned) = gradients.split_at_mut(2 * most);
+    let (mut after, mut before) = gradients.split_at_mut(most);
+    // Safety: by the caller.
+    unsafe { place.load(chunk, kept) };
+    let (mut start, mut first) = (0, 0);
+    for (k, step) in pass.steps[..count - 1].iter().enumerate() {
+        let (done, next) = kept.split_at_mut(start + pass.sizes[k] * width);
+        apply(step, &there[first..first + step.core.len()], pass.sizes[k], chunk, &done[start..], next);
+        (start, first) = (done.len(), first + step.core.len());
+    }
+    load(pass, count, d, chunk, after);
+    let mut end = kept.len();
+    let (mut last, mut sums) = (back.len(), sums);
+    for (k, (step, environment)) in environments(pass).enumerate().collect::<Vec<_>>().into_iter().rev() {
+        let (len, len_after) = (pass.sizes[k] * width, pass.sizes[k + 1] * width);
+        let t = &kept[end - len..end];
+        let own = last - step.core.len()..last;
+        let to = Sums { sums: sums.split_off_mut(sums.len() - environment.sums_len()..).unwrap_or_default(), scratch: turned };
+        environment.add(t, &after[..len_after], step.right * LANES, to);
+        expand(Packed::new(&back[own.clone()], step.q, step.p), &after[..len_after], step.right * LANES, &mut before[..len]);
+        std::mem::swap(&mut after, &mut before);
+        end -= len;
+        last = own.start;
+    }
+    let values = &mut kept[..pass.sizes[0] * width];
+    replace_by_gradient(pass.reads, &after[..values.len()], values);
+    // Safety: by the caller.
+    unsafe { place.store(chunk, values) };
 }

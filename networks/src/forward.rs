@@ -3,8 +3,8 @@
 use rayon::prelude::*;
 
 use crate::elementwise::activate;
-use crate::kernels::{Core, expand};
-use crate::place::{Place, load, width};
+use crate::kernels::{LANES, Packed, expand, pack};
+use crate::place::{Place, load};
 use crate::plan::{Chunk, Pass, Step};
 use crate::wide;
 use crate::workspace::{Workspace, resize};
@@ -67,31 +67,49 @@ fn run<T: Real>(pass: &Pass, params: &[T], input: &[T], output: &mut [T], scale:
     let last = pass.steps.len();
     let place = Place::new(pass, last, output);
     for_each(pass.blocks(), pass.multiply_adds(), |block| {
-        for chunk in pass.block(block) {
-            let most = pass.largest() * width(chunk);
-            T::with_scratch(2 * most, |scratch| {
-                let (mut before, mut after) = scratch.split_at_mut(most);
+        let most = pass.largest() * pass.width();
+        T::with_scratch(pass.cores_len() + 2 * most, |scratch| {
+            let (tiles, scratch) = scratch.split_at_mut(pass.cores_len());
+            pack_cores(pass, params, tiles, pack);
+            let (mut before, mut after) = scratch.split_at_mut(most);
+            for chunk in pass.block(block) {
                 load(pass, 0, input, chunk, before);
+                let mut rest = &*tiles;
                 for (k, step) in pass.steps.iter().enumerate() {
-                    apply(step, params, pass.sizes[k], chunk, before, after);
+                    let (own, others) = rest.split_at(step.core.len());
+                    apply(step, own, pass.sizes[k], chunk, before, after);
                     std::mem::swap(&mut before, &mut after);
+                    rest = others;
                 }
-                let result = &mut before[..pass.sizes[last] * width(chunk)];
+                let result = &mut before[..pass.sizes[last] * chunk.width()];
                 activate(pass.writes, scale, result);
                 // Safety: chunks are disjoint, and each belongs to one block, which one task works on.
                 #[allow(unsafe_code)]
                 unsafe {
                     place.store(chunk, result);
                 }
-            });
-        }
+            }
+        });
     });
 }
 
-/// One step on a chunk whose columns have `size` elements before it.
-pub(crate) fn apply<T: Real>(step: &Step, params: &[T], size: usize, chunk: Chunk, before: &[T], after: &mut [T]) {
-    let width = width(chunk);
-    let core = Core::new(&params[step.core.clone()], step.p, step.q);
+/// Packs the cores of a pass one after the other into `tiles`.
+pub(crate) fn pack_cores<T: Real>(
+    pass: &Pass,
+    params: &[T],
+    tiles: &mut [T],
+    pack: impl Fn(&[T], usize, usize, &mut [T]),
+) {
+    let mut rest = tiles;
+    for step in &pass.steps {
+        let own = rest.split_off_mut(..step.core.len()).unwrap_or_default();
+        pack(&params[step.core.clone()], step.p, step.q, own);
+    }
+}
+
+/// One step, whose packed core is `tiles`, on a chunk whose columns have `size` elements before it.
+pub(crate) fn apply<T: Real>(step: &Step, tiles: &[T], size: usize, chunk: Chunk, before: &[T], after: &mut [T]) {
+    let width = chunk.width();
     let result = &mut after[..size / step.p * step.q * width];
-    expand(core, &before[..size * width], step.right * width, result);
+    expand(Packed::new(tiles, step.p, step.q), &before[..size * width], step.right * LANES, result);
 }

@@ -8,7 +8,8 @@ use crate::plan::{Chunk, Pass};
 
 /// A tensor (outer, `rows`, inner) in main memory that several tasks read and write, each its own chunks.
 ///
-/// A chunk in cache has the shape (rows, width): its columns are contiguous, and padded with zeros to whole vectors.
+/// A chunk in cache is a row of panels (rows, [`LANES`]), each with [`LANES`] columns of one matrix, the last one of a matrix
+/// padded with zeros: what is multiplied together lies close together.
 pub(crate) struct Place<'a, T> {
     first: *mut T,
     len: usize,
@@ -24,9 +25,29 @@ unsafe impl<T: Send> Send for Place<'_, T> {}
 #[allow(unsafe_code)]
 unsafe impl<T: Send> Sync for Place<'_, T> {}
 
-/// Width of a chunk in cache.
-pub(crate) fn width(chunk: Chunk) -> usize {
-    chunk.columns.next_multiple_of(LANES)
+/// A contiguous piece of a chunk in main memory.
+struct Run {
+    start: usize,
+    len: usize,
+    /// Row, and first element of the matrix in cache; without a row the piece holds whole columns.
+    row: Option<usize>,
+    local: usize,
+}
+
+/// The pieces of `chunk` of a tensor (outer, `rows`, `inner`).
+fn runs(rows: usize, inner: usize, chunk: Chunk) -> impl Iterator<Item = Run> {
+    let matrix = rows * chunk.columns.next_multiple_of(LANES);
+    let along = inner > 1;
+    let (groups, pieces) = if along { (chunk.groups, rows) } else { (1, 1) };
+    (0..groups * pieces).map(move |index| {
+        let (group, row) = (index / pieces, index % pieces);
+        if along {
+            let start = ((chunk.group + group) * rows + row) * inner + chunk.start;
+            Run { start, len: chunk.columns, row: Some(row), local: group * matrix }
+        } else {
+            Run { start: chunk.start * rows, len: chunk.columns * rows, row: None, local: 0 }
+        }
+    })
 }
 
 impl<'a, T: Real> Place<'a, T> {
@@ -43,11 +64,12 @@ impl<'a, T: Real> Place<'a, T> {
     /// No other task may write to the chunk during the call.
     #[allow(unsafe_code)]
     pub unsafe fn load(&self, chunk: Chunk, local: &mut [T]) {
-        let rows = self.runs(chunk).map(|(start, len)| {
-            // Safety: `runs` stays within the tensor, and nobody writes to the chunk.
-            unsafe { std::slice::from_raw_parts(self.first.add(start), len) }
-        });
-        load_rows(rows, self.rows, self.inner > 1, chunk, local);
+        for run in runs(self.rows, self.inner, chunk) {
+            assert!(run.start + run.len <= self.len, "chunks lie within their tensor");
+            // Safety: the run is within the tensor, and nobody writes to the chunk.
+            let from = unsafe { std::slice::from_raw_parts(self.first.add(run.start), run.len) };
+            load_run(&run, from, self.rows, chunk, local);
+        }
     }
 
     /// Writes a chunk back, without its padding.
@@ -56,68 +78,64 @@ impl<'a, T: Real> Place<'a, T> {
     /// No other task may access the chunk during the call.
     #[allow(unsafe_code)]
     pub unsafe fn store(&self, chunk: Chunk, local: &[T]) {
-        for (k, (start, len)) in self.runs(chunk).enumerate() {
-            // Safety: `runs` stays within the tensor, and nobody else accesses the chunk.
-            let to = unsafe { std::slice::from_raw_parts_mut(self.first.add(start), len) };
-            if self.inner > 1 {
-                copy(&local[k * width(chunk)..][..len], to);
-            } else {
-                transpose((local, width(chunk)), self.rows, chunk.columns, (to, self.rows));
+        let rows = self.rows;
+        for run in runs(rows, self.inner, chunk) {
+            assert!(run.start + run.len <= self.len, "chunks lie within their tensor");
+            // Safety: the run is within the tensor, and nobody else accesses the chunk.
+            let to = unsafe { std::slice::from_raw_parts_mut(self.first.add(run.start), run.len) };
+            let panels = local[run.local..].chunks_exact(rows * LANES);
+            match run.row {
+                Some(row) => to.chunks_mut(LANES).zip(panels).for_each(|(to, panel)| copy(&panel[row * LANES..][..LANES], to)),
+                None => {
+                    for (to, panel) in to.chunks_mut(LANES * rows).zip(panels) {
+                        transpose((panel, LANES), rows, to.len() / rows, (to, rows));
+                    }
+                }
             }
         }
-    }
-
-    /// First element and length of the contiguous pieces of a chunk.
-    fn runs(&self, chunk: Chunk) -> impl Iterator<Item = (usize, usize)> {
-        let (count, first, len, step) = if self.inner > 1 {
-            (self.rows, chunk.group * self.rows * self.inner + chunk.start, chunk.columns, self.inner)
-        } else {
-            (1, chunk.start * self.rows, chunk.columns * self.rows, 0)
-        };
-        assert!(first + (count - 1) * step + len <= self.len, "chunks lie within their tensor");
-        (0..count).map(move |k| (first + k * step, len))
     }
 }
 
 /// As [`Place::load`], from a tensor that nobody writes to.
 pub(crate) fn load<T: Real>(pass: &Pass, step: usize, tensor: &[T], chunk: Chunk, local: &mut [T]) {
     let rows = pass.sizes[step];
-    if pass.inner > 1 {
-        let first = chunk.group * rows * pass.inner + chunk.start;
-        let runs = (0..rows).map(|k| &tensor[first + k * pass.inner..][..chunk.columns]);
-        load_rows(runs, rows, true, chunk, local);
-    } else {
-        let run = &tensor[chunk.start * rows..][..chunk.columns * rows];
-        load_rows(std::iter::once(run), rows, false, chunk, local);
+    for run in runs(rows, pass.inner, chunk) {
+        load_run(&run, &tensor[run.start..][..run.len], rows, chunk, local);
     }
 }
 
-/// As `copy_from_slice`, but without a call for each of the short rows of a chunk.
+/// As `copy_from_slice` for the part of a panel's row that `to` has, without a call for whole rows.
 #[inline(always)]
 fn copy<T: Real>(from: &[T], to: &mut [T]) {
-    let (from, from_rest) = from.as_chunks::<LANES>();
-    let (to, to_rest) = to.as_chunks_mut::<LANES>();
-    to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
-    to_rest.iter_mut().zip(from_rest).for_each(|(to, &from)| *to = from);
+    match (from.as_array::<LANES>(), to.as_mut_array::<LANES>()) {
+        (Some(from), Some(to)) => *to = *from,
+        _ => to.copy_from_slice(&from[..to.len()]),
+    }
 }
 
-fn load_rows<'t, T: Real>(
-    runs: impl Iterator<Item = &'t [T]>,
-    rows: usize,
-    along: bool,
-    chunk: Chunk,
-    local: &mut [T],
-) {
-    let width = width(chunk);
-    for (k, run) in runs.enumerate() {
-        if along {
-            let (to, padding) = local[k * width..][..width].split_at_mut(chunk.columns);
-            copy(run, to);
-            padding.fill(T::ZERO);
-        } else {
-            transpose((run, rows), chunk.columns, rows, (local, width));
-            if width > chunk.columns {
-                local.chunks_exact_mut(width).take(rows).for_each(|row| row[chunk.columns..].fill(T::ZERO));
+#[inline(always)]
+fn load_run<T: Real>(run: &Run, from: &[T], rows: usize, chunk: Chunk, local: &mut [T]) {
+    let width = chunk.columns.next_multiple_of(LANES);
+    let mut panels = local[run.local..][..rows * width].chunks_exact_mut(rows * LANES);
+    match run.row {
+        Some(row) => {
+            let (whole, rest) = from.as_chunks::<LANES>();
+            for (from, panel) in whole.iter().zip(&mut panels) {
+                panel[row * LANES..][..LANES].copy_from_slice(from);
+            }
+            if let (false, Some(panel)) = (rest.is_empty(), panels.next()) {
+                let (to, padding) = panel[row * LANES..][..LANES].split_at_mut(rest.len());
+                to.copy_from_slice(rest);
+                padding.fill(T::ZERO);
+            }
+        }
+        None => {
+            for (from, panel) in from.chunks(LANES * rows).zip(panels) {
+                let columns = from.len() / rows;
+                transpose((from, rows), columns, rows, (panel, LANES));
+                if columns < LANES {
+                    panel.chunks_exact_mut(LANES).for_each(|row| row[columns..].fill(T::ZERO));
+                }
             }
         }
     }

@@ -27,6 +27,8 @@ const MAX_COLUMNS: usize = 256;
 const MAX_BLOCKS: usize = 64;
 /// Elements that all partial gradients of a pass together may occupy.
 const PARTIAL_ELEMENTS: usize = 1 << 21;
+/// Number of faster elements for which a leg's rows are contiguous in good measure.
+const BEST_COLUMNS: f64 = 256.0;
 /// A core larger than this is multiplied by a general matrix product in a pass of its own.
 const WIDE_CORE: usize = 1 << 14;
 
@@ -51,8 +53,10 @@ pub(crate) struct Pass {
     pub steps: Vec<Step>,
     /// For k = 0…steps: elements of one column after k steps.
     pub sizes: Vec<usize>,
-    /// Columns of a chunk.
+    /// Columns of one matrix in a chunk.
     pub chunk: usize,
+    /// Matrices of a chunk; several only if it has all their columns.
+    pub span: usize,
     /// Chunks of a block; a block is what one task takes.
     pub block: usize,
     /// σ whose values the pass reads.
@@ -63,12 +67,20 @@ pub(crate) struct Pass {
     pub wide: bool,
 }
 
-/// One chunk of a pass: columns `start`…`start` + `columns` of the matrix `group`.
+/// One chunk of a pass: columns `start`…`start` + `columns` of the matrices `group`…`group` + `groups`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Chunk {
     pub group: usize,
+    pub groups: usize,
     pub start: usize,
     pub columns: usize,
+}
+
+impl Chunk {
+    /// Columns in cache: those of each matrix are padded to whole panels.
+    pub fn width(self) -> usize {
+        self.groups * self.columns.next_multiple_of(LANES)
+    }
 }
 
 /// A core about to act on the legs `slots` of the current tensor, in whose place it puts legs of the dimensions `makes`.
@@ -92,7 +104,10 @@ impl Pass {
         let outer: usize = slots[..window.legs.start].iter().product();
         let inner: usize = slots[window.legs.end..].iter().product();
         let wide = window.tasks.len() == 1 && window.tasks[0].core.range.len() > WIDE_CORE;
-        let folded = if inner < LANES && !wide { inner } else { 1 };
+        // Too few columns, or too many that are padding, are taken for rows.
+        let padding = (inner.next_multiple_of(LANES) - inner) as f64 / inner as f64;
+        let few = inner < LANES || (inner < 4 * LANES && padding > 0.15 && outer >= LANES);
+        let folded = if few && !wide { inner } else { 1 };
         let inner = inner / folded;
         let mut legs = slots[window.legs.clone()].to_vec();
         let mut sizes = vec![legs.iter().product::<usize>() * folded];
@@ -107,12 +122,13 @@ impl Pass {
         }
         let columns = if inner > 1 { inner } else { outer };
         let chunk = (CHUNK_ELEMENTS / footprint(&sizes)).clamp(LANES, MAX_COLUMNS) / LANES * LANES;
+        let span = if inner > 1 { (chunk / inner.next_multiple_of(LANES)).clamp(1, outer) } else { 1 };
         let chunk = chunk.min(columns);
-        let chunks = if inner > 1 { outer } else { 1 } * columns.div_ceil(chunk);
+        let chunks = if inner > 1 { outer.div_ceil(span) } else { 1 } * columns.div_ceil(chunk);
         let cores: usize = steps.iter().map(|step| step.core.len()).sum();
         let block = chunks.div_ceil((PARTIAL_ELEMENTS / cores).clamp(8, MAX_BLOCKS));
         let (reads, writes) = (Activation::Identity, Activation::Identity);
-        Pass { outer, inner, steps, sizes, chunk, block, reads, writes, wide }
+        Pass { outer, inner, steps, sizes, chunk, span, block, reads, writes, wide }
     }
 
     /// Whether the tasks fit a chunk of at least two vectors of [`LANES`] columns.
@@ -133,7 +149,12 @@ impl Pass {
 
     /// Number of chunks.
     pub fn chunks(&self) -> usize {
-        self.groups() * self.columns().div_ceil(self.chunk)
+        self.groups().div_ceil(self.span) * self.columns().div_ceil(self.chunk)
+    }
+
+    /// Largest width of a chunk.
+    pub fn width(&self) -> usize {
+        self.span * self.chunk.next_multiple_of(LANES)
     }
 
     /// Number of blocks.
@@ -146,7 +167,9 @@ impl Pass {
         let (columns, per_group) = (self.columns(), self.columns().div_ceil(self.chunk));
         (block * self.block..self.chunks().min((block + 1) * self.block)).map(move |index| {
             let start = index % per_group * self.chunk;
-            Chunk { group: index / per_group, start, columns: self.chunk.min(columns - start) }
+            let group = index / per_group * self.span;
+            let groups = self.span.min(self.groups() - group);
+            Chunk { group, groups, start, columns: self.chunk.min(columns - start) }
         })
     }
 
@@ -232,7 +255,7 @@ fn arrange(shape: &Shape, level: usize, passes: &mut Vec<Pass>) {
     let mut tensor = Tensor::above(shape, level);
     let isometries = shape.isometries(level);
     let legs: Vec<Expansion> = isometries.iter().map(|core| Expansion { parent: core.p, children: core.q }).collect();
-    let order = expansion_order(&legs, &CostModel::default()).order;
+    let order = convenient(&legs, &expansion_order(&legs, &CostModel::default()).order);
     let mut between: Vec<&Core> = shape.disentanglers(level).iter().collect();
     let mut waiting: Vec<&Core> = order.iter().map(|&k| &isometries[k]).collect();
     while !waiting.is_empty() {
@@ -253,6 +276,28 @@ fn arrange(shape: &Shape, level: usize, passes: &mut Vec<Pass>) {
         let (_, Some(window)) = tensor.grow(&mut between) else { break };
         passes.push(tensor.take(&window));
     }
+}
+
+/// `order` with legs of equal dimensions exchanged so that the passes over the largest tensors, which are the last ones,
+/// find their leg neither among the fastest axes, where they would have to transpose, nor so far from them that each row
+/// lies on a memory page of its own.
+fn convenient(legs: &[Expansion], order: &[usize]) -> Vec<usize> {
+    let mut dims: Vec<usize> = legs.iter().map(|leg| leg.children).collect();
+    let mut left: Vec<usize> = (0..legs.len()).collect();
+    let mut chosen: Vec<usize> = order.to_vec();
+    for place in (0..order.len()).rev() {
+        let distance = |&leg: &usize| {
+            let inner = dims[leg + 1..].iter().fold(1usize, |n, &d| n.saturating_mul(d)) as f64;
+            (inner.log2() - BEST_COLUMNS.log2()).abs()
+        };
+        let alike = left.iter().copied().filter(|&leg| legs[leg] == legs[order[place]]);
+        if let Some(best) = alike.min_by(|a, b| distance(a).total_cmp(&distance(b))) {
+            chosen[place] = best;
+            dims[best] = legs[best].parent;
+            left.retain(|&leg| leg != best);
+        }
+    }
+    chosen
 }
 
 /// The legs of the running tensor within one level.

@@ -7,13 +7,22 @@ use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
 use pulp::Simd;
 
+use crate::kernels::{Transposition, transpose_f32};
+
 pub(crate) mod sealed {
     use pulp::Simd;
+
+    use crate::kernels::Transposition;
 
     pub trait Sealed {
         /// Calls `f` with `len` elements of memory that the thread keeps; their values are left over from earlier calls.
         /// `f` must not call this again.
         fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R
+        where
+            Self: Sized;
+
+        /// Transposes the whole blocks of a matrix, if this is better done in a way of this type's own.
+        fn transpose_blocks(task: &mut Transposition<'_, Self>) -> bool
         where
             Self: Sized;
     }
@@ -76,7 +85,7 @@ pub trait Real:
 }
 
 macro_rules! real {
-    ($t:ident, $tanh:path, $v:ident, $view:ident, $view_mut:ident, $splat:ident, $madd:ident, $sum:ident) => {
+    ($t:ident, $tanh:path, $transpose:path, $v:ident, $view:ident, $view_mut:ident, $splat:ident, $madd:ident, $sum:ident) => {
         impl sealed::Sealed for $t {
             fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R {
                 thread_local!(static SCRATCH: RefCell<Vec<$t>> = const { RefCell::new(Vec::new()) });
@@ -86,6 +95,10 @@ macro_rules! real {
                     }
                     f(&mut scratch[..len])
                 })
+            }
+
+            fn transpose_blocks(task: &mut Transposition<'_, Self>) -> bool {
+                $transpose(task)
             }
         }
 
@@ -142,8 +155,13 @@ macro_rules! real {
     };
 }
 
-real!(f32, tanh_f32, f32s, as_simd_f32s, as_mut_simd_f32s, splat_f32s, mul_add_e_f32s, reduce_sum_f32s);
-real!(f64, f64::tanh, f64s, as_simd_f64s, as_mut_simd_f64s, splat_f64s, mul_add_e_f64s, reduce_sum_f64s);
+real!(f32, tanh_f32, transpose_f32, f32s, as_simd_f32s, as_mut_simd_f32s, splat_f32s, mul_add_e_f32s, reduce_sum_f32s);
+real!(f64, f64::tanh, no_transposition, f64s, as_simd_f64s, as_mut_simd_f64s, splat_f64s, mul_add_e_f64s, reduce_sum_f64s);
+
+/// Double precision is for checks: blocks are transposed as they come.
+fn no_transposition(_: &mut Transposition<'_, f64>) -> bool {
+    false
+}
 
 /// tanh x = x·P(x²)/Q(x²), a minimax fit (2.1e-8 relative) on |x| ≤ 9.02, where tanh rounds to 1. All coefficients are
 /// positive, so rounding adds only 3e-7. NaN stays NaN.

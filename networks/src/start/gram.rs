@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::kernels::{Core, add_environment, expand, transpose};
+use crate::kernels::{Environment, Packed, Sums, expand, pack, transpose};
 use crate::matmul::{Strided, multiply};
 use crate::real::sealed::Sealed;
 
@@ -29,12 +29,17 @@ pub(crate) fn of_rows(t: &[f32], m: usize) -> Vec<f64> {
             let (rows, columns) = (TILE.min(m - i * TILE), TILE.min(m - j * TILE));
             let (mut run, mut sum) = (vec![0.0f32; rows * columns], vec![0.0f64; rows * columns]);
             let mut local = vec![0.0f32; if m <= SMALL { m * RUN } else { 0 }];
+            let environment = Environment::new(m, m);
+            let mut sums = vec![0.0f32; if m <= SMALL { environment.sums_len() } else { 0 }];
+            let mut scratch = vec![0.0f32; if m <= SMALL { environment.scratch_len(RUN) } else { 0 }];
             for start in (block * per_block..r.min((block + 1) * per_block)).step_by(RUN) {
                 let k = RUN.min(r - start);
                 if m <= SMALL {
                     run.fill(0.0);
+                    sums.fill(0.0);
                     load(t, r, start, k, &mut local);
-                    add_environment(&local, &local, RUN, m, m, &mut run);
+                    environment.add(&local, &local, RUN, Sums { sums: &mut sums, scratch: &mut scratch });
+                    environment.total(&sums, &mut run);
                     sum.iter_mut().zip(&run).for_each(|(sum, &x)| *sum += f64::from(x));
                     continue;
                 }
@@ -106,11 +111,13 @@ pub(crate) fn cycle(t: &[f32], m: usize, basis: &[f32], q: usize, out: &mut [f32
     if m.max(q) <= SMALL {
         const COLUMNS: usize = 256;
         out.par_chunks_mut(COLUMNS * q).enumerate().for_each(|(chunk, out)| {
-            f32::with_scratch((m + q) * COLUMNS, |scratch| {
+            f32::with_scratch(m * q + (m + q) * COLUMNS, |scratch| {
+                let (tiles, scratch) = scratch.split_at_mut(m * q);
                 let (local, result) = scratch.split_at_mut(m * COLUMNS);
                 let n = out.len() / q;
                 load(t, r, chunk * COLUMNS, n, local);
-                expand(Core::new(basis, m, q), local, COLUMNS, result);
+                pack(basis, m, q, tiles);
+                expand(Packed::new(tiles, m, q), local, COLUMNS, result);
                 transpose((result, COLUMNS), q, n, (out, q));
             });
         });
