@@ -7,9 +7,9 @@
 use rayon::prelude::*;
 
 use crate::elementwise::replace_by_gradient;
-use crate::forward::{SERIAL_BELOW, apply, pack_cores};
+use crate::forward::{SERIAL_BELOW, pack_cores};
 use crate::kernels::{Environment, LANES, Packed, Sums, expand, pack, pack_transposed};
-use crate::place::{Place, load};
+use crate::place::{Loading, Place, STEPS};
 use crate::plan::{Chunk, Pass, Step};
 use crate::wide;
 use crate::workspace::{Workspace, resize};
@@ -45,7 +45,7 @@ impl<T: Real> Generator<T> {
                 let factor = if linear { T::ONE } else { self.scale() };
                 let sums = &mut gradient[self.shape().output_scale()];
                 rows.sums(factor, dw, &tensors[last + 1], &mut partials[..rows.partials()], sums);
-                resize(scaled, dw.len());
+                scaled.resize(dw.len());
                 rows.scale(self.output_scale(), T::ONE, dw, scaled);
                 scaled
             }
@@ -110,11 +110,18 @@ fn blocked<T: Real>(pass: &Pass, params: &[T], input: &mut [T], d: &[T], gradien
             let (there, back) = tiles.split_at_mut(cores);
             pack_cores(pass, params, there, pack);
             pack_cores(pass, params, back, pack_transposed);
-            for chunk in pass.block(block) {
-                // Safety: chunks are disjoint, and each belongs to one block, which one task works on.
+            let mut work = Work::new(pass, scratch);
+            let mut chunks = pass.block(block).peekable();
+            // Safety: chunks are disjoint, and each belongs to one block, which one task works on.
+            #[allow(unsafe_code)]
+            unsafe {
+                work.load_first(pass, &place, chunks.peek().copied(), d);
+            }
+            while let Some(chunk) = chunks.next() {
+                // Safety: as above.
                 #[allow(unsafe_code)]
                 unsafe {
-                    turn(pass, (there, back), &place, chunk, d, sums, scratch);
+                    work.turn(pass, (there, back), &place, (chunk, chunks.peek().copied()), d, sums);
                 }
             }
             partial.fill(T::ZERO);
@@ -151,64 +158,121 @@ fn environments(pass: &Pass) -> impl DoubleEndedIterator<Item = (&Step, Environm
     pass.steps.iter().map(|step| (step, Environment::new(step.p, step.q)))
 }
 
-/// Elements that [`turn`] works in.
+/// What a task works in.
+struct Work<'s, T> {
+    /// The chunk of the input, and the next one.
+    input: [&'s mut [T]; 2],
+    /// The chunk of D, and the next one.
+    d: [&'s mut [T]; 2],
+    /// The tensors between the steps.
+    between: &'s mut [T],
+    /// Gradients before a step.
+    gradients: [&'s mut [T]; 2],
+    /// Transposed operands of environments.
+    turned: &'s mut [T],
+}
+
+/// Elements of [`Work`]'s parts: input, d, between, gradients, turned.
+fn work_lens(pass: &Pass) -> [usize; 5] {
+    let (count, width) = (pass.steps.len(), pass.width());
+    let columns = |k: usize, step: &Step| pass.sizes[k] / step.p * width;
+    let turned =
+        environments(pass).enumerate().map(|(k, (step, environment))| environment.scratch_len(columns(k, step)));
+    let between: usize = pass.sizes[1..count].iter().sum();
+    let gradients = pass.sizes[..count].iter().copied().max().unwrap_or(0);
+    [pass.sizes[0] * width, pass.sizes[count] * width, between * width, gradients * width, turned.max().unwrap_or(0)]
+}
+
+/// Elements that a task works in.
 fn scratch_len(pass: &Pass) -> usize {
-    let count = pass.steps.len();
-    let kept = pass.sizes[..count].iter().sum::<usize>() + 2 * pass.largest();
-    kept * pass.width() + turned_len(pass)
+    let [input, d, between, gradients, turned] = work_lens(pass);
+    2 * (input + d + gradients) + between + turned
 }
 
-/// Elements that [`turn`] needs for transposed operands.
-fn turned_len(pass: &Pass) -> usize {
-    let columns = |k: usize, step: &Step| pass.sizes[k] / step.p * pass.width();
-    let lens = environments(pass).enumerate().map(|(k, (step, environment))| environment.scratch_len(columns(k, step)));
-    lens.max().unwrap_or(0)
-}
+impl<'s, T: Real> Work<'s, T> {
+    /// `scratch` has [`scratch_len`] elements.
+    fn new(pass: &Pass, scratch: &'s mut [T]) -> Self {
+        let [input, d, between, gradients, turned] = work_lens(pass);
+        let mut rest = scratch;
+        let mut take = |len: usize| rest.split_off_mut(..len).unwrap_or_default();
+        Work {
+            input: [take(input), take(input)],
+            d: [take(d), take(d)],
+            between: take(between),
+            gradients: [take(gradients), take(gradients)],
+            turned: take(turned),
+        }
+    }
 
-/// Adds the gradients of a chunk's cores to `sums`, one vector an element, and replaces the chunk by its gradient before σ.
-/// `there` and `back` are the packed cores and the packed transposed cores.
-///
-/// # Safety
-/// No other task may access the chunk of `place` during the call.
-#[allow(unsafe_code)]
-unsafe fn turn<T: Real>(
-    pass: &Pass,
-    (there, back): (&[T], &[T]),
-    place: &Place<'_, T>,
-    chunk: Chunk,
-    d: &[T],
-    sums: &mut [T],
-    scratch: &mut [T],
-) {
-    let (width, count) = (chunk.width(), pass.steps.len());
-    let most = pass.largest() * width;
-    let (kept, gradients) = scratch.split_at_mut(pass.sizes[..count].iter().sum::<usize>() * width);
-    let (gradients, turned) = gradients.split_at_mut(2 * most);
-    let (mut after, mut before) = gradients.split_at_mut(most);
-    // Safety: by the caller.
-    unsafe { place.load(chunk, kept) };
-    let (mut start, mut first) = (0, 0);
-    for (k, step) in pass.steps[..count - 1].iter().enumerate() {
-        let (done, next) = kept.split_at_mut(start + pass.sizes[k] * width);
-        apply(step, &there[first..first + step.core.len()], pass.sizes[k], chunk, &done[start..], next);
-        (start, first) = (done.len(), first + step.core.len());
+    /// Loads the first chunk.
+    ///
+    /// # Safety
+    /// No other task may write to the chunk of `place` during the call.
+    #[allow(unsafe_code)]
+    unsafe fn load_first(&mut self, pass: &Pass, place: &Place<'_, T>, chunk: Option<Chunk>, d: &[T]) {
+        // Safety: by the caller.
+        unsafe { place.loading(chunk, self.input[0], STEPS) }.finish();
+        Loading::of(pass, pass.steps.len(), d, chunk, self.d[0], STEPS).finish();
     }
-    load(pass, count, d, chunk, after);
-    let mut end = kept.len();
-    let (mut last, mut sums) = (back.len(), sums);
-    for (k, (step, environment)) in environments(pass).enumerate().collect::<Vec<_>>().into_iter().rev() {
-        let (len, len_after) = (pass.sizes[k] * width, pass.sizes[k + 1] * width);
-        let t = &kept[end - len..end];
-        let own = last - step.core.len()..last;
-        let to = Sums { sums: sums.split_off_mut(sums.len() - environment.sums_len()..).unwrap_or_default(), scratch: turned };
-        environment.add(t, &after[..len_after], step.right * LANES, to);
-        expand(Packed::new(&back[own.clone()], step.q, step.p), &after[..len_after], step.right * LANES, &mut before[..len]);
-        std::mem::swap(&mut after, &mut before);
-        end -= len;
-        last = own.start;
+
+    /// Adds the gradients of a chunk's cores to `sums` and replaces the chunk by its gradient before σ. `there` and `back` are
+    /// the packed cores and the packed transposed cores. The chunk has been loaded; the next one is loaded meanwhile.
+    ///
+    /// # Safety
+    /// No other task may access the chunks of `place` during the call.
+    #[allow(unsafe_code)]
+    unsafe fn turn(
+        &mut self,
+        pass: &Pass,
+        (there, back): (&[T], &[T]),
+        place: &Place<'_, T>,
+        (chunk, next): (Chunk, Option<Chunk>),
+        d: &[T],
+        sums: &mut [T],
+    ) {
+        let Work { input: [input, next_input], d: [own_d, next_d], between, gradients: [after, before], turned } = self;
+        let (width, count) = (chunk.width(), pass.steps.len());
+        let (mut start, mut first) = (0, 0);
+        for (k, step) in pass.steps[..count - 1].iter().enumerate() {
+            let (done, rest) = between.split_at_mut(start);
+            let from = if k == 0 { &input[..pass.sizes[0] * width] } else { &done[start - pass.sizes[k] * width..] };
+            let core = Packed::new(&there[first..first + step.core.len()], step.p, step.q);
+            expand(core, from, step.right * LANES, &mut rest[..pass.sizes[k + 1] * width]);
+            (start, first) = (start + pass.sizes[k + 1] * width, first + step.core.len());
+        }
+        let parts = width / LANES;
+        // Safety: by the caller.
+        let mut next_input = unsafe { place.loading(next, next_input, count * parts) };
+        let mut next_d = Loading::of(pass, count, d, next, next_d, count * parts);
+        let (mut last, mut end, mut sums) = (back.len(), start, sums);
+        for (k, step) in pass.steps.iter().enumerate().rev() {
+            let environment = Environment::new(step.p, step.q);
+            let (len, len_after) = (pass.sizes[k] * width, pass.sizes[k + 1] * width);
+            let from = if k + 1 == count { &own_d[..len_after] } else { &after[..len_after] };
+            let t = if k == 0 { &input[..len] } else { &between[end - len..end] };
+            let own = last - step.core.len()..last;
+            let own_sums = sums.split_off_mut(sums.len() - environment.sums_len()..).unwrap_or_default();
+            environment.add(t, from, step.right * LANES, Sums { sums: own_sums, scratch: turned });
+            let core = Packed::new(&back[own.clone()], step.q, step.p);
+            let panels = from.chunks_exact(len_after / parts).zip(before[..len].chunks_exact_mut(len / parts));
+            for (index, (from, to)) in panels.enumerate() {
+                expand(core, from, step.right * LANES, to);
+                if k == 0 {
+                    let values = &mut input[index * to.len()..(index + 1) * to.len()];
+                    replace_by_gradient(pass.reads, to, values);
+                    // Safety: by the caller.
+                    unsafe { place.store(chunk, index, values, false) };
+                }
+                next_input.step();
+                next_d.step();
+            }
+            std::mem::swap(after, before);
+            end -= if k == 0 { 0 } else { len };
+            last = own.start;
+        }
+        next_input.finish();
+        next_d.finish();
+        self.input.swap(0, 1);
+        self.d.swap(0, 1);
     }
-    let values = &mut kept[..pass.sizes[0] * width];
-    replace_by_gradient(pass.reads, &after[..values.len()], values);
-    // Safety: by the caller.
-    unsafe { place.store(chunk, values) };
 }

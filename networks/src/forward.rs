@@ -3,11 +3,11 @@
 use rayon::prelude::*;
 
 use crate::elementwise::activate;
-use crate::kernels::{LANES, Packed, expand, pack};
-use crate::place::{Place, load};
-use crate::plan::{Chunk, Pass, Step};
+use crate::kernels::{LANES, Packed, expand, finish, pack};
+use crate::place::{Loading, Place, STEPS};
+use crate::plan::Pass;
 use crate::wide;
-use crate::workspace::{Workspace, resize};
+use crate::workspace::Workspace;
 use crate::{Generator, Real};
 
 /// Passes of fewer multiply-adds are not worth waking other threads for.
@@ -37,7 +37,7 @@ impl<T: Real> Generator<T> {
         match (&plan.rows, plan.linear_core.is_some()) {
             (None, true) => t,
             (None, false) => {
-                resize(scaled, t.len());
+                scaled.resize(t.len());
                 let scale = self.scale();
                 scaled.par_chunks_mut(1 << 16).zip(t.par_chunks(1 << 16)).for_each(|(scaled, t)| {
                     scaled.iter_mut().zip(t).for_each(|(s, &t)| *s = scale * t);
@@ -45,7 +45,7 @@ impl<T: Real> Generator<T> {
                 scaled
             }
             (Some(rows), linear) => {
-                resize(scaled, t.len());
+                scaled.resize(t.len());
                 rows.scale(self.output_scale(), if linear { T::ONE } else { self.scale() }, t, scaled);
                 scaled
             }
@@ -67,30 +67,50 @@ fn run<T: Real>(pass: &Pass, params: &[T], input: &[T], output: &mut [T], scale:
     let last = pass.steps.len();
     let place = Place::new(pass, last, output);
     for_each(pass.blocks(), pass.multiply_adds(), |block| {
-        let most = pass.largest() * pass.width();
-        T::with_scratch(pass.cores_len() + 2 * most, |scratch| {
+        let panel = pass.largest() * LANES;
+        let local = pass.sizes[0] * pass.width();
+        T::with_scratch(pass.cores_len() + 2 * panel + 2 * local, |scratch| {
             let (tiles, scratch) = scratch.split_at_mut(pass.cores_len());
+            let (spare, locals) = scratch.split_at_mut(2 * panel);
+            let (mut local, mut other) = locals.split_at_mut(local);
             pack_cores(pass, params, tiles, pack);
-            let (mut before, mut after) = scratch.split_at_mut(most);
-            for chunk in pass.block(block) {
-                load(pass, 0, input, chunk, before);
-                let mut rest = &*tiles;
-                for (k, step) in pass.steps.iter().enumerate() {
-                    let (own, others) = rest.split_at(step.core.len());
-                    apply(step, own, pass.sizes[k], chunk, before, after);
-                    std::mem::swap(&mut before, &mut after);
-                    rest = others;
+            let mut chunks = pass.block(block).peekable();
+            Loading::of(pass, 0, input, chunks.peek().copied(), local, STEPS).finish();
+            while let Some(chunk) = chunks.next() {
+                let parts = chunk.width() / LANES;
+                let mut next = Loading::of(pass, 0, input, chunks.peek().copied(), other, parts);
+                for (index, panel) in local.chunks_exact(pass.sizes[0] * LANES).take(parts).enumerate() {
+                    let result = expand_panel(pass, tiles, panel, spare);
+                    activate(pass.writes, scale, result);
+                    // Safety: chunks are disjoint, and each belongs to one block, which one task works on.
+                    #[allow(unsafe_code)]
+                    unsafe {
+                        place.store(chunk, index, result, true);
+                    }
+                    next.step();
                 }
-                let result = &mut before[..pass.sizes[last] * chunk.width()];
-                activate(pass.writes, scale, result);
-                // Safety: chunks are disjoint, and each belongs to one block, which one task works on.
-                #[allow(unsafe_code)]
-                unsafe {
-                    place.store(chunk, result);
-                }
+                next.finish();
+                std::mem::swap(&mut local, &mut other);
             }
+            finish();
         });
     });
+}
+
+/// All steps of a pass on one panel; the result lies in `spare`, which holds two panels of the largest size.
+fn expand_panel<'s, T: Real>(pass: &Pass, tiles: &[T], panel: &[T], spare: &'s mut [T]) -> &'s mut [T] {
+    let half = spare.len() / 2;
+    let (mut before, mut after) = spare.split_at_mut(half);
+    let mut rest = tiles;
+    for (k, step) in pass.steps.iter().enumerate() {
+        let (own, others) = rest.split_at(step.core.len());
+        let input = if k == 0 { panel } else { &before[..pass.sizes[k] * LANES] };
+        let output = &mut after[..pass.sizes[k + 1] * LANES];
+        expand(Packed::new(own, step.p, step.q), input, step.right * LANES, output);
+        std::mem::swap(&mut before, &mut after);
+        rest = others;
+    }
+    &mut before[..pass.sizes[pass.steps.len()] * LANES]
 }
 
 /// Packs the cores of a pass one after the other into `tiles`.
@@ -105,11 +125,4 @@ pub(crate) fn pack_cores<T: Real>(
         let own = rest.split_off_mut(..step.core.len()).unwrap_or_default();
         pack(&params[step.core.clone()], step.p, step.q, own);
     }
-}
-
-/// One step, whose packed core is `tiles`, on a chunk whose columns have `size` elements before it.
-pub(crate) fn apply<T: Real>(step: &Step, tiles: &[T], size: usize, chunk: Chunk, before: &[T], after: &mut [T]) {
-    let width = chunk.width();
-    let result = &mut after[..size / step.p * step.q * width];
-    expand(Packed::new(tiles, step.p, step.q), &before[..size * width], step.right * LANES, result);
 }

@@ -277,7 +277,8 @@ impl FromStr for LegLayout {
     fn from_str(text: &str) -> Result<Self, Error> {
         let mut next = [0, 0];
         let leg = |word: &str| {
-            let unknown = || Error::UnknownName { what: "leg", given: word.to_owned(), known: "o4, i4, o4@1 and the like" };
+            let unknown =
+                || Error::UnknownName { what: "leg", given: word.to_owned(), known: "o4, i4, o4@1 and the like" };
             let (side, count) = match word.chars().next() {
                 Some('o') => (Side::Output, &mut next[0]),
                 Some('i') => (Side::Input, &mut next[1]),

@@ -2,6 +2,7 @@
 
 mod activation;
 mod adjoint;
+mod buffer;
 mod elementwise;
 mod error;
 mod factorise;

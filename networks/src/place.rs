@@ -1,4 +1,8 @@
 //! A tensor in main memory of which tasks own chunks.
+//!
+//! Memory is slow to answer. So the next chunk is loaded row by row while the present one is computed ([`Loading`]), and each
+//! row is asked for a step before its turn. (To ask for the whole chunk at once would not do: its rows are powers of two
+//! apart, as a rule, and caches keep only a few lines at such distances.)
 
 use std::marker::PhantomData;
 
@@ -25,30 +29,161 @@ unsafe impl<T: Send> Send for Place<'_, T> {}
 #[allow(unsafe_code)]
 unsafe impl<T: Send> Sync for Place<'_, T> {}
 
-/// A contiguous piece of a chunk in main memory.
-struct Run {
-    start: usize,
-    len: usize,
-    /// Row, and first element of the matrix in cache; without a row the piece holds whole columns.
-    row: Option<usize>,
-    local: usize,
+/// The pieces of a chunk of a tensor (outer, `rows`, `inner`) that are contiguous in main memory: the rows of each matrix, or
+/// if inner is 1 groups of [`LANES`] columns.
+#[derive(Clone, Copy)]
+struct Runs {
+    rows: usize,
+    inner: usize,
+    chunk: Chunk,
 }
 
-/// The pieces of `chunk` of a tensor (outer, `rows`, `inner`).
-fn runs(rows: usize, inner: usize, chunk: Chunk) -> impl Iterator<Item = Run> {
-    let matrix = rows * chunk.columns.next_multiple_of(LANES);
-    let along = inner > 1;
-    let (groups, pieces) = if along { (chunk.groups, rows) } else { (1, 1) };
-    (0..groups * pieces).map(move |index| {
-        let (group, row) = (index / pieces, index % pieces);
-        if along {
-            let start = ((chunk.group + group) * rows + row) * inner + chunk.start;
-            Run { start, len: chunk.columns, row: Some(row), local: group * matrix }
+impl Runs {
+    fn count(self) -> usize {
+        if self.inner > 1 { self.chunk.groups * self.rows } else { self.chunk.columns.div_ceil(LANES) }
+    }
+
+    /// First element and length.
+    fn place(self, index: usize) -> (usize, usize) {
+        let Runs { rows, inner, chunk } = self;
+        if inner > 1 {
+            ((chunk.group * rows + index) * inner + chunk.start, chunk.columns)
         } else {
-            Run { start: chunk.start * rows, len: chunk.columns * rows, row: None, local: 0 }
+            let first = index * LANES;
+            ((chunk.start + first) * rows, LANES.min(chunk.columns - first) * rows)
         }
-    })
+    }
+
+    /// Brings run `index`, which is `from`, to its place in cache.
+    #[inline(always)]
+    fn load<T: Real>(self, index: usize, from: &[T], local: &mut [T]) {
+        let Runs { rows, inner, chunk } = self;
+        if inner == 1 {
+            let panel = &mut local[index * rows * LANES..][..rows * LANES];
+            let columns = from.len() / rows;
+            transpose((from, rows), columns, rows, (panel, LANES));
+            if columns < LANES {
+                panel.chunks_exact_mut(LANES).for_each(|row| row[columns..].fill(T::ZERO));
+            }
+            return;
+        }
+        let (group, row) = (index / rows, index % rows);
+        let matrix = rows * chunk.columns.next_multiple_of(LANES);
+        let mut panels = local[group * matrix..][..matrix].chunks_exact_mut(rows * LANES);
+        let (whole, rest) = from.as_chunks::<LANES>();
+        for (from, panel) in whole.iter().zip(&mut panels) {
+            panel[row * LANES..][..LANES].copy_from_slice(from);
+        }
+        if let (false, Some(panel)) = (rest.is_empty(), panels.next()) {
+            let (to, padding) = panel[row * LANES..][..LANES].split_at_mut(rest.len());
+            to.copy_from_slice(rest);
+            padding.fill(T::ZERO);
+        }
+    }
 }
+
+/// A chunk on its way into cache, a few runs at a time.
+pub(crate) struct Loading<'a, T> {
+    first: *const T,
+    len: usize,
+    runs: Option<Runs>,
+    local: &'a mut [T],
+    done: usize,
+    /// Runs of a step.
+    step: usize,
+    tensor: PhantomData<&'a [T]>,
+}
+
+impl<'a, T: Real> Loading<'a, T> {
+    /// `chunk` of the tensor `first`…`first` + `len`, to be there after `steps` steps; without a chunk there is nothing to do.
+    ///
+    /// # Safety
+    /// `first` must be readable for `len` elements, and nobody may write to the chunk until it is loaded.
+    #[allow(unsafe_code)]
+    unsafe fn new(
+        (first, len): (*const T, usize),
+        (rows, inner): (usize, usize),
+        chunk: Option<Chunk>,
+        local: &'a mut [T],
+        steps: usize,
+    ) -> Self {
+        let runs = chunk.map(|chunk| Runs { rows, inner, chunk });
+        let step = runs.map_or(0, |runs| runs.count().div_ceil(steps));
+        let loading = Loading { first, len, runs, local, done: 0, step, tensor: PhantomData };
+        loading.ask();
+        loading
+    }
+
+    /// What a pass reads or writes after `step` steps, where nobody writes to it.
+    pub fn of(
+        pass: &Pass,
+        step: usize,
+        tensor: &'a [T],
+        chunk: Option<Chunk>,
+        local: &'a mut [T],
+        steps: usize,
+    ) -> Self {
+        // Safety: the tensor is borrowed.
+        #[allow(unsafe_code)]
+        unsafe {
+            Loading::new((tensor.as_ptr(), tensor.len()), (pass.sizes[step], pass.inner), chunk, local, steps)
+        }
+    }
+
+    /// Loads the runs of one step and asks for those of the next.
+    pub fn step(&mut self) {
+        let Some(runs) = self.runs else { return };
+        for index in self.done..runs.count().min(self.done + self.step) {
+            let (start, len) = runs.place(index);
+            assert!(start + len <= self.len, "chunks lie within their tensor");
+            // Safety: the run is within the tensor, and nobody writes to it, by the contract of `new`.
+            #[allow(unsafe_code)]
+            let from = unsafe { std::slice::from_raw_parts(self.first.add(start), len) };
+            runs.load(index, from, self.local);
+        }
+        self.done += self.step;
+        self.ask();
+    }
+
+    /// Loads what is left.
+    pub fn finish(mut self) {
+        while self.runs.is_some_and(|runs| self.done < runs.count()) {
+            self.step();
+        }
+    }
+
+    /// Asks for the runs of the next step, to be in the second-level cache soon.
+    fn ask(&self) {
+        let Some(runs) = self.runs else { return };
+        for index in self.done..runs.count().min(self.done + self.step) {
+            let (start, len) = runs.place(index);
+            prefetch(self.first.wrapping_add(start), len);
+        }
+    }
+}
+
+/// Asks for `len` elements from `first` on. Any address will do.
+#[inline(always)]
+fn prefetch<T>(first: *const T, len: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for line in (0..len * size_of::<T>()).step_by(64) {
+        // Safety: the instruction accesses no memory as far as the program is concerned, and never fails.
+        #[allow(unsafe_code)]
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T1>(first.cast::<i8>().wrapping_add(line));
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (first, len);
+}
+
+/// Tensors of at least so many elements outlast no cache anyway and are written past them, if their rows lie close enough
+/// together for the processor to do so in one go.
+const STREAMED: usize = 1 << 22;
+const STREAMED_INNER: usize = 64;
+/// Steps in which the first chunk of a block is loaded: rows are asked for a few ahead.
+pub(crate) const STEPS: usize = 16;
 
 impl<'a, T: Real> Place<'a, T> {
     /// The tensor a pass reads (`step` 0) or writes (`step` = number of steps).
@@ -58,84 +193,57 @@ impl<'a, T: Real> Place<'a, T> {
         Place { first: tensor.as_mut_ptr(), len: tensor.len(), rows, inner: pass.inner, tensor: PhantomData }
     }
 
-    /// Brings a chunk into cache.
+    /// As [`Loading::of`], of a tensor that other tasks write to.
     ///
     /// # Safety
-    /// No other task may write to the chunk during the call.
+    /// Nobody may write to the chunk until it is loaded.
     #[allow(unsafe_code)]
-    pub unsafe fn load(&self, chunk: Chunk, local: &mut [T]) {
-        for run in runs(self.rows, self.inner, chunk) {
-            assert!(run.start + run.len <= self.len, "chunks lie within their tensor");
-            // Safety: the run is within the tensor, and nobody writes to the chunk.
-            let from = unsafe { std::slice::from_raw_parts(self.first.add(run.start), run.len) };
-            load_run(&run, from, self.rows, chunk, local);
-        }
+    pub unsafe fn loading<'l>(&'l self, chunk: Option<Chunk>, local: &'l mut [T], steps: usize) -> Loading<'l, T> {
+        // Safety: the tensor is borrowed for as long as this; the rest by the caller.
+        unsafe { Loading::new((self.first, self.len), (self.rows, self.inner), chunk, local, steps) }
     }
 
-    /// Writes a chunk back, without its padding.
+    /// Writes panel `index` of a chunk back, without its padding. Panel by panel, between other work, since memory takes its
+    /// time. What nobody has read just before may be `streamed`; then [`crate::kernels::finish`] must be called at the end.
     ///
     /// # Safety
     /// No other task may access the chunk during the call.
     #[allow(unsafe_code)]
-    pub unsafe fn store(&self, chunk: Chunk, local: &[T]) {
+    pub unsafe fn store(&self, chunk: Chunk, index: usize, panel: &[T], streamed: bool) {
         let rows = self.rows;
-        for run in runs(rows, self.inner, chunk) {
-            assert!(run.start + run.len <= self.len, "chunks lie within their tensor");
-            // Safety: the run is within the tensor, and nobody else accesses the chunk.
-            let to = unsafe { std::slice::from_raw_parts_mut(self.first.add(run.start), run.len) };
-            let panels = local[run.local..].chunks_exact(rows * LANES);
-            match run.row {
-                Some(row) => to.chunks_mut(LANES).zip(panels).for_each(|(to, panel)| copy(&panel[row * LANES..][..LANES], to)),
-                None => {
-                    for (to, panel) in to.chunks_mut(LANES * rows).zip(panels) {
-                        transpose((panel, LANES), rows, to.len() / rows, (to, rows));
-                    }
-                }
-            }
+        let panels = chunk.columns.div_ceil(LANES);
+        let (group, first) = (chunk.group + index / panels, index % panels * LANES);
+        let columns = LANES.min(chunk.columns - first);
+        assert!(panel.len() == rows * LANES, "a panel has all rows");
+        if self.inner == 1 {
+            let start = (chunk.start + first) * rows;
+            assert!(start + columns * rows <= self.len, "chunks lie within their tensor");
+            // Safety: the columns are within the tensor, and nobody else accesses the chunk.
+            let to = unsafe { std::slice::from_raw_parts_mut(self.first.add(start), columns * rows) };
+            transpose((panel, LANES), rows, columns, (to, rows));
+            return;
         }
-    }
-}
-
-/// As [`Place::load`], from a tensor that nobody writes to.
-pub(crate) fn load<T: Real>(pass: &Pass, step: usize, tensor: &[T], chunk: Chunk, local: &mut [T]) {
-    let rows = pass.sizes[step];
-    for run in runs(rows, pass.inner, chunk) {
-        load_run(&run, &tensor[run.start..][..run.len], rows, chunk, local);
-    }
-}
-
-/// As `copy_from_slice` for the part of a panel's row that `to` has, without a call for whole rows.
-#[inline(always)]
-fn copy<T: Real>(from: &[T], to: &mut [T]) {
-    match (from.as_array::<LANES>(), to.as_mut_array::<LANES>()) {
-        (Some(from), Some(to)) => *to = *from,
-        _ => to.copy_from_slice(&from[..to.len()]),
-    }
-}
-
-#[inline(always)]
-fn load_run<T: Real>(run: &Run, from: &[T], rows: usize, chunk: Chunk, local: &mut [T]) {
-    let width = chunk.columns.next_multiple_of(LANES);
-    let mut panels = local[run.local..][..rows * width].chunks_exact_mut(rows * LANES);
-    match run.row {
-        Some(row) => {
-            let (whole, rest) = from.as_chunks::<LANES>();
-            for (from, panel) in whole.iter().zip(&mut panels) {
-                panel[row * LANES..][..LANES].copy_from_slice(from);
-            }
-            if let (false, Some(panel)) = (rest.is_empty(), panels.next()) {
-                let (to, padding) = panel[row * LANES..][..LANES].split_at_mut(rest.len());
-                to.copy_from_slice(rest);
-                padding.fill(T::ZERO);
-            }
+        let start = group * rows * self.inner + chunk.start + first;
+        assert!(start + (rows - 1) * self.inner + columns <= self.len, "chunks lie within their tensor");
+        let lines = panel.as_chunks::<LANES>().0;
+        let to = self.first.wrapping_add(start);
+        let aligned = columns == LANES && self.inner.is_multiple_of(LANES) && to.addr().is_multiple_of(64);
+        // Safety: the rows' columns are within the tensor, aligned, and nobody else accesses the chunk; `finish` is called at
+        // the end of the pass.
+        if streamed
+            && self.len >= STREAMED
+            && self.inner <= STREAMED_INNER
+            && aligned
+            && unsafe { T::stream(lines, to, self.inner) }
+        {
+            return;
         }
-        None => {
-            for (from, panel) in from.chunks(LANES * rows).zip(panels) {
-                let columns = from.len() / rows;
-                transpose((from, rows), columns, rows, (panel, LANES));
-                if columns < LANES {
-                    panel.chunks_exact_mut(LANES).for_each(|row| row[columns..].fill(T::ZERO));
-                }
+        for (k, from) in lines.iter().enumerate() {
+            // Safety: the row's columns are within the tensor, and nobody else accesses the chunk.
+            let to = unsafe { std::slice::from_raw_parts_mut(self.first.add(start + k * self.inner), columns) };
+            match to.as_mut_array::<LANES>() {
+                Some(to) => *to = *from,
+                None => to.copy_from_slice(&from[..columns]),
             }
         }
     }

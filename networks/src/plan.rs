@@ -28,7 +28,7 @@ const MAX_BLOCKS: usize = 64;
 /// Elements that all partial gradients of a pass together may occupy.
 const PARTIAL_ELEMENTS: usize = 1 << 21;
 /// Number of faster elements for which a leg's rows are contiguous in good measure.
-const BEST_COLUMNS: f64 = 256.0;
+const BEST_COLUMNS: f64 = 64.0;
 /// A core larger than this is multiplied by a general matrix product in a pass of its own.
 const WIDE_CORE: usize = 1 << 14;
 
@@ -201,9 +201,12 @@ impl Pass {
     }
 }
 
-/// Elements per column that the adjoint keeps in cache: every tensor before a step and two gradients.
+/// Elements per column that the adjoint keeps in cache: the input and D twice, since the next chunk is loaded meanwhile, the
+/// tensors between the steps, and two gradients.
 fn footprint(sizes: &[usize]) -> usize {
-    sizes[..sizes.len() - 1].iter().sum::<usize>() + 2 * sizes.iter().copied().max().unwrap_or(1)
+    let last = sizes.len() - 1;
+    let gradients = sizes[..last].iter().copied().max().unwrap_or(1);
+    sizes[..last].iter().sum::<usize>() + sizes[0] + 2 * sizes[last] + 2 * gradients
 }
 
 /// All passes of a generator, coarse to fine.
@@ -342,7 +345,9 @@ impl<'a> Tensor<'a> {
             let (first, makes, taken) = self.effect(core);
             let start = slots.iter().position(|&slot| slot == first)?;
             let end = start + taken;
-            if taken == 2 && !matches!((first, slots.get(start + 1)), (Slot::Child(a), Some(&Slot::Child(b))) if a + 1 == b) {
+            if taken == 2
+                && !matches!((first, slots.get(start + 1)), (Slot::Child(a), Some(&Slot::Child(b))) if a + 1 == b)
+            {
                 return None;
             }
             before = before.min(start);

@@ -7,12 +7,12 @@ use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
 use pulp::Simd;
 
-use crate::kernels::{Transposition, transpose_f32};
+use crate::kernels::{LANES, Transposition, stream_f32, transpose_f32};
 
 pub(crate) mod sealed {
     use pulp::Simd;
 
-    use crate::kernels::Transposition;
+    use crate::kernels::{LANES, Transposition};
 
     pub trait Sealed {
         /// Calls `f` with `len` elements of memory that the thread keeps; their values are left over from earlier calls.
@@ -23,6 +23,15 @@ pub(crate) mod sealed {
 
         /// Transposes the whole blocks of a matrix, if this is better done in a way of this type's own.
         fn transpose_blocks(task: &mut Transposition<'_, Self>) -> bool
+        where
+            Self: Sized;
+
+        /// Writes a panel past the caches, if there is a way; see [`crate::kernels::stream_f32`].
+        ///
+        /// # Safety
+        /// As there.
+        #[allow(unsafe_code)]
+        unsafe fn stream(panel: &[[Self; LANES]], first: *mut Self, step: usize) -> bool
         where
             Self: Sized;
     }
@@ -51,6 +60,7 @@ pub(crate) mod sealed {
 pub trait Real:
     sealed::Sealed
     + sealed::Vectors
+    + bytemuck::Pod
     + Copy
     + Debug
     + Default
@@ -85,7 +95,7 @@ pub trait Real:
 }
 
 macro_rules! real {
-    ($t:ident, $tanh:path, $transpose:path, $v:ident, $view:ident, $view_mut:ident, $splat:ident, $madd:ident, $sum:ident) => {
+    ($t:ident, $tanh:path, $transpose:path, $stream:path, $v:ident, $view:ident, $view_mut:ident, $splat:ident, $madd:ident, $sum:ident) => {
         impl sealed::Sealed for $t {
             fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R {
                 thread_local!(static SCRATCH: RefCell<Vec<$t>> = const { RefCell::new(Vec::new()) });
@@ -99,6 +109,12 @@ macro_rules! real {
 
             fn transpose_blocks(task: &mut Transposition<'_, Self>) -> bool {
                 $transpose(task)
+            }
+
+            #[allow(unsafe_code)]
+            unsafe fn stream(panel: &[[Self; LANES]], first: *mut Self, step: usize) -> bool {
+                // Safety: by the caller.
+                unsafe { $stream(panel, first, step) }
             }
         }
 
@@ -155,11 +171,42 @@ macro_rules! real {
     };
 }
 
-real!(f32, tanh_f32, transpose_f32, f32s, as_simd_f32s, as_mut_simd_f32s, splat_f32s, mul_add_e_f32s, reduce_sum_f32s);
-real!(f64, f64::tanh, no_transposition, f64s, as_simd_f64s, as_mut_simd_f64s, splat_f64s, mul_add_e_f64s, reduce_sum_f64s);
+real!(
+    f32,
+    tanh_f32,
+    transpose_f32,
+    stream_f32,
+    f32s,
+    as_simd_f32s,
+    as_mut_simd_f32s,
+    splat_f32s,
+    mul_add_e_f32s,
+    reduce_sum_f32s
+);
+real!(
+    f64,
+    f64::tanh,
+    no_transposition,
+    no_stream,
+    f64s,
+    as_simd_f64s,
+    as_mut_simd_f64s,
+    splat_f64s,
+    mul_add_e_f64s,
+    reduce_sum_f64s
+);
 
 /// Double precision is for checks: blocks are transposed as they come.
 fn no_transposition(_: &mut Transposition<'_, f64>) -> bool {
+    false
+}
+
+/// Nor is it worth streaming.
+///
+/// # Safety
+/// None needed.
+#[allow(unsafe_code)]
+unsafe fn no_stream(_: &[[f64; LANES]], _: *mut f64, _: usize) -> bool {
     false
 }
 

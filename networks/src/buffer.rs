@@ -1,0 +1,115 @@
+//! Memory for tensors.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+use memmap2::MmapMut;
+
+use crate::Real;
+
+/// Buffers of at least this many bytes are mapped, and ask the system for large pages: passes that take rows from all over a
+/// tensor would otherwise wait for the processor's page tables.
+const MAPPED: usize = 1 << 22;
+
+/// A tensor's elements; contents are lost when the length changes.
+pub(crate) struct Buffer<T> {
+    memory: Memory<T>,
+    len: usize,
+}
+
+enum Memory<T> {
+    Heap(Vec<T>),
+    /// At least `len` elements.
+    Mapped(MmapMut),
+}
+
+impl<T: Real> Buffer<T> {
+    /// Gives the buffer `len` elements; unchanged if it has as many. Memory is kept unless it is too small.
+    pub fn resize(&mut self, len: usize) {
+        if self.len == len {
+            return;
+        }
+        let bytes = len * size_of::<T>();
+        match &mut self.memory {
+            Memory::Heap(vec) if bytes < MAPPED || len <= vec.capacity() => vec.resize(len, T::ZERO),
+            Memory::Mapped(map) if bytes <= map.len() => {}
+            memory => *memory = map(bytes).map_or_else(|| Memory::Heap(vec![T::ZERO; len]), Memory::Mapped),
+        }
+        self.len = len;
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        match &self.memory {
+            Memory::Heap(vec) => vec.capacity() * size_of::<T>(),
+            Memory::Mapped(map) => map.len(),
+        }
+    }
+}
+
+/// Zeroed memory on large pages; none if the system has no memory to map.
+fn map(bytes: usize) -> Option<MmapMut> {
+    let map = MmapMut::map_anon(bytes).ok()?;
+    // Refused where large pages are unknown; then pages are small.
+    #[cfg(target_os = "linux")]
+    let _ = map.advise(memmap2::Advice::HugePage);
+    Some(map)
+}
+
+impl<T> Default for Buffer<T> {
+    fn default() -> Self {
+        Buffer { memory: Memory::Heap(Vec::new()), len: 0 }
+    }
+}
+
+impl<T: Real> Clone for Buffer<T> {
+    fn clone(&self) -> Self {
+        let mut copy = Buffer::default();
+        copy.resize(self.len);
+        copy.copy_from_slice(self);
+        copy
+    }
+}
+
+impl<T> fmt::Debug for Buffer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{} elements]", self.len)
+    }
+}
+
+impl<T: Real> Deref for Buffer<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        match &self.memory {
+            Memory::Heap(vec) => vec,
+            Memory::Mapped(map) => bytemuck::cast_slice(&map[..self.len * size_of::<T>()]),
+        }
+    }
+}
+
+impl<T: Real> DerefMut for Buffer<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        match &mut self.memory {
+            Memory::Heap(vec) => vec,
+            Memory::Mapped(map) => bytemuck::cast_slice_mut(&mut map[..self.len * size_of::<T>()]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_have_the_length_they_were_given() {
+        let mut buffer = Buffer::<f32>::default();
+        for len in [0, 5, 5, 3 << 20, 2 << 20, 7, 4 << 20] {
+            buffer.resize(len);
+            assert_eq!(buffer.len(), len);
+            buffer.fill(1.5);
+            assert!(buffer.clone().iter().all(|&x| x == 1.5));
+        }
+        assert!(buffer.bytes() >= 16 << 20);
+    }
+}
