@@ -57,7 +57,6 @@ class Torch:
 
     def isometries(self, t: torch.Tensor, level: int, way: str, last: bool) -> torch.Tensor:
         parents, left, scaled = self.levels[level - 1], 1, not last
-        # From the last leg to the first the tensor is still small where `left` is.
         for leg, dim in enumerate(parents):
             w = self.core("isometry", level, leg)
             if w is not None and not scaled:
@@ -107,11 +106,15 @@ class Torch:
     def difference(self, way: str, folder: Path) -> float:
         """Largest relative difference (in norm) of W and each core's gradient from those in `folder`."""
         w, gradients = self.step(way)
-        theirs = torch.from_numpy(np.fromfile(folder / "gradient", np.float32))
-        pairs = [(w.detach(), torch.from_numpy(np.fromfile(folder / "w", np.float32)))]
-        pairs += [(g.reshape(-1), theirs[c["start"] : c["start"] + g.numel()]) for g, c in zip(gradients, self.cores)]
-        pairs.append((gradients[-1].reshape(1), theirs[-1:]))
-        return max(float((a - b).norm() / b.norm()) for a, b in pairs)
+        w, theirs = w.detach(), torch.from_numpy(np.fromfile(folder / "gradient", np.float32))
+        worst = float((w - torch.from_numpy(np.fromfile(folder / "w", np.float32))).norm() / w.norm())
+        for g, c in zip(gradients, self.cores):
+            g = g.reshape(-1)
+            worst = max(worst, float((g - theirs[c["start"] : c["start"] + len(g)]).norm() / g.norm()))
+        # The scale's gradient is an inner product of a core and its gradient, in which nearly all may cancel: what counts is
+        # the error beside the two norms.
+        norms = float(self.leaves[-1].detach().norm() * gradients[-2].norm() / self.scale.detach())
+        return max(worst, float((gradients[-1] - theirs[-1]).abs()) / norms)
 
 
 def peak(threads: int) -> float:
