@@ -1,8 +1,7 @@
 //! A tensor in main memory of which tasks own chunks.
 //!
-//! Memory is slow to answer. So the next chunk is loaded row by row while the present one is computed ([`Loading`]), and each
-//! row is asked for a step before its turn. (To ask for the whole chunk at once would not do: its rows are powers of two
-//! apart, as a rule, and caches keep only a few lines at such distances.)
+//! Memory is slow to answer. So the next chunk is loaded row by row while the present one is computed ([`Loading`]), and rows
+//! are asked for a little before their turn.
 
 use std::marker::PhantomData;
 
@@ -89,8 +88,11 @@ pub(crate) struct Loading<'a, T> {
     runs: Option<Runs>,
     local: &'a mut [T],
     done: usize,
+    asked: usize,
     /// Runs of a step.
     step: usize,
+    /// Runs that are asked for before the one being loaded.
+    ahead: usize,
     tensor: PhantomData<&'a [T]>,
 }
 
@@ -109,7 +111,8 @@ impl<'a, T: Real> Loading<'a, T> {
     ) -> Self {
         let runs = chunk.map(|chunk| Runs { rows, inner, chunk });
         let step = runs.map_or(0, |runs| runs.count().div_ceil(steps));
-        let loading = Loading { first, len, runs, local, done: 0, step, tensor: PhantomData };
+        let ahead = step.max(ROWS_AHEAD);
+        let mut loading = Loading { first, len, runs, local, done: 0, asked: 0, step, ahead, tensor: PhantomData };
         loading.ask();
         loading
     }
@@ -152,13 +155,15 @@ impl<'a, T: Real> Loading<'a, T> {
         }
     }
 
-    /// Asks for the runs of the next step, to be in the second-level cache soon.
-    fn ask(&self) {
+    /// Asks for the runs of the coming steps, to be in the second-level cache soon.
+    fn ask(&mut self) {
         let Some(runs) = self.runs else { return };
-        for index in self.done..runs.count().min(self.done + self.step) {
+        let end = runs.count().min(self.done + self.ahead);
+        for index in self.asked..end {
             let (start, len) = runs.place(index);
             prefetch(self.first.wrapping_add(start), len);
         }
+        self.asked = self.asked.max(end);
     }
 }
 
@@ -178,6 +183,9 @@ fn prefetch<T>(first: *const T, len: usize) {
     let _ = (first, len);
 }
 
+/// Rows that are asked for ahead, at least: memory's answer takes longer than a step with small cores. No more, since rows are
+/// powers of two apart, as a rule, and caches keep few lines at such distances.
+const ROWS_AHEAD: usize = 8;
 /// Tensors of at least so many elements outlast no cache anyway and are written past them, if their rows lie close enough
 /// together for the processor to do so in one go.
 const STREAMED: usize = 1 << 22;

@@ -123,7 +123,8 @@ impl Pass {
         let columns = if inner > 1 { inner } else { outer };
         let chunk = (CHUNK_ELEMENTS / footprint(&sizes)).clamp(LANES, MAX_COLUMNS) / LANES * LANES;
         let span = if inner > 1 { (chunk / inner.next_multiple_of(LANES)).clamp(1, outer) } else { 1 };
-        let chunk = chunk.min(columns);
+        // Of even width.
+        let chunk = columns.div_ceil(columns.div_ceil(chunk)).next_multiple_of(LANES).min(columns);
         let chunks = if inner > 1 { outer.div_ceil(span) } else { 1 } * columns.div_ceil(chunk);
         let cores: usize = steps.iter().map(|step| step.core.len()).sum();
         let block = chunks.div_ceil((PARTIAL_ELEMENTS / cores).clamp(8, MAX_BLOCKS));

@@ -67,6 +67,7 @@ impl<T: Real> WithSimd for Blocks<'_, '_, T> {
 
 /// As [`Blocks`], with the shuffles of AVX; false where the processor has none.
 #[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)]
 pub(crate) fn transpose_f32(task: &mut Transposition<'_, f32>) -> bool {
     use pulp::x86::V3;
 
@@ -82,13 +83,11 @@ pub(crate) fn transpose_f32(task: &mut Transposition<'_, f32>) -> bool {
         fn call(self) {
             let avx = self.simd.avx;
             let Transposition { input, from, rows, columns, out, to } = self.task;
+            let (input, out) = (input.as_ptr(), out.as_mut_ptr());
             for r in (0..*rows / B * B).step_by(B) {
                 for c in (0..*columns / B * B).step_by(B) {
-                    let line = |k: usize| {
-                        let mut line = [0.0f32; B];
-                        line.copy_from_slice(&input[(r + k) * *from + c..][..B]);
-                        pulp::cast(line)
-                    };
+                    // Safety: block and lines are within the matrix, which fits its slice, as `transpose` has checked.
+                    let line = |k: usize| unsafe { avx._mm256_loadu_ps(input.add((r + k) * *from + c)) };
                     let rows = [line(0), line(1), line(2), line(3), line(4), line(5), line(6), line(7)];
                     // Pairs, then fours, then halves of lines change places.
                     let two = |k: usize| {
@@ -111,8 +110,8 @@ pub(crate) fn transpose_f32(task: &mut Transposition<'_, f32>) -> bool {
                         high(b3, b7),
                     ];
                     for (k, line) in turned.into_iter().enumerate() {
-                        let line: [f32; B] = pulp::cast(line);
-                        out[(c + k) * *to + r..][..B].copy_from_slice(&line);
+                        // Safety: likewise.
+                        unsafe { avx._mm256_storeu_ps(out.add((c + k) * *to + r), line) };
                     }
                 }
             }
