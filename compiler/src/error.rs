@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use adntn_networks::LegLayout;
+
 /// Why a model could not be compiled. Nothing has been written when one of these comes back.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -23,6 +25,23 @@ pub enum Error {
         weight: String,
         /// A node that uses it.
         node: String,
+    },
+    /// The legs given do not match the weight of a selected layer.
+    #[error(
+        "layer {layer} has a weight of {outputs}×{inputs} (outputs×inputs), but the layout `{layout}` covers {}×{}: give \
+         output legs with a product from {outputs} to {} and input legs with one from {inputs} to {}, or select other layers \
+         with --layers",
+        layout.outputs(), layout.inputs(), 2 * outputs - 1, 2 * inputs - 1
+    )]
+    Layout {
+        /// The layer.
+        layer: String,
+        /// Rows of its weight.
+        outputs: usize,
+        /// Columns of its weight.
+        inputs: usize,
+        /// The legs given.
+        layout: LegLayout,
     },
     /// The data given does not fit the model.
     #[error(transparent)]

@@ -16,6 +16,7 @@ mod data;
 mod describe;
 mod error;
 mod layer;
+mod layout;
 mod menu;
 mod observer;
 mod options;
@@ -26,8 +27,9 @@ mod trial;
 mod verify;
 
 pub use adntn_fit::layerwise::Effort;
-pub use adntn_networks::{Activation, LayoutKind};
+pub use adntn_networks::{Activation, Arrangement, KernelLegs, LayoutKind, LegLayout, Topology};
 pub use error::Error;
+pub use layout::LayoutChoice;
 pub use observer::{Event, Observer, Silent};
 pub use options::{CoreType, Options};
 pub use pipeline::compile_with;

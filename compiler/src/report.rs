@@ -4,6 +4,7 @@
 //! (0.01 is 1 %).
 
 use adntn_fit::quality::Metric;
+use adntn_networks::GeneratorSpec;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -61,8 +62,12 @@ pub struct Settings {
     pub activation: String,
     /// How cores are stored: `float16` or `float32`.
     pub core_type: String,
-    /// The only leg layout allowed, if restricted.
+    /// Which networks replace the weights: `ttn`, `attn` or `mera`.
+    pub topology: String,
+    /// The only leg layout allowed, if restricted: a name, or legs in leaf order.
     pub layout: Option<String>,
+    /// Where the kernel axes of convolutions have legs of their own, if they do.
+    pub kernel_legs: Option<String>,
     /// The only bond dimension allowed, if restricted.
     pub bond: Option<usize>,
 }
@@ -143,21 +148,31 @@ pub struct LayerReport {
     pub top1_agreement: Option<f64>,
     /// Range of compression ratios this layer's generators span (a dry run's answer).
     pub possible_ratios: Option<(f64, f64)>,
+    /// The network in place of the weight, everything but its numbers: legs, tree, bonds and σ. In a dry run the one in the
+    /// middle of those on offer by number of parameters.
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub network: Option<GeneratorSpec>,
 }
 
 /// The tensor network in place of a weight.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GeneratorReport {
-    /// `ttn`.
+    /// `ttn`, `attn` or `mera`.
     pub topology: String,
-    /// `interleaved` or `separated`.
+    /// `interleaved`, `separated` or `custom`.
     pub layout: String,
+    /// Where the legs of a convolution's kernel axes are: `first`, `last` or `with-inputs`; absent when they have none.
+    pub kernel_legs: Option<String>,
+    /// All legs in leaf order, such as `o4 i8 o4 i8`.
+    pub legs: String,
     /// Dimensions of the output legs.
     pub output_legs: Vec<usize>,
     /// Dimensions of the input legs.
     pub input_legs: Vec<usize>,
-    /// Bond dimension χ.
+    /// Bond dimension χ, the largest in use.
     pub bond: usize,
+    /// Leg dimensions of every level, from the top tensor to the physical legs.
+    pub levels: Vec<Vec<usize>>,
     /// σ.
     pub activation: String,
     /// Optimiser steps of the fit.

@@ -82,6 +82,18 @@ impl fmt::Display for KernelLegs {
     }
 }
 
+impl FromStr for KernelLegs {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        KernelLegs::ALL.iter().copied().find(|k| k.name() == text).ok_or_else(|| Error::UnknownName {
+            what: "place of kernel legs",
+            given: text.to_owned(),
+            known: "first, last, with-inputs",
+        })
+    }
+}
+
 /// The legs of a weight in leaf order.
 ///
 /// *Leaf order* is the row-major order of the tensor whose axes are the legs in this order; it is the order in which a
@@ -277,7 +289,8 @@ impl FromStr for LegLayout {
     fn from_str(text: &str) -> Result<Self, Error> {
         let mut next = [0, 0];
         let leg = |word: &str| {
-            let unknown = || Error::UnknownName { what: "leg", given: word.to_owned(), known: "o4, i4, o4@1 and the like" };
+            let unknown =
+                || Error::UnknownName { what: "leg", given: word.to_owned(), known: "o4, i4, o4@1 and the like" };
             let (side, count) = match word.chars().next() {
                 Some('o') => (Side::Output, &mut next[0]),
                 Some('i') => (Side::Input, &mut next[1]),

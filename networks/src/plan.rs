@@ -297,7 +297,9 @@ impl<'a> Tensor<'a> {
             let (first, makes, taken) = self.effect(core);
             let start = slots.iter().position(|&slot| slot == first)?;
             let end = start + taken;
-            if taken == 2 && !matches!((first, slots.get(start + 1)), (Slot::Child(a), Some(&Slot::Child(b))) if a + 1 == b) {
+            if taken == 2
+                && !matches!((first, slots.get(start + 1)), (Slot::Child(a), Some(&Slot::Child(b))) if a + 1 == b)
+            {
                 return None;
             }
             before = before.min(start);

@@ -105,7 +105,8 @@ impl Shape {
         let (cores, firsts) = cores(spec, &levels)?;
         let end = cores.last().map_or(0, |core| core.range.end);
         let rows = if spec.output_scale { spec.outputs } else { 0 };
-        let output_scale = end..end.checked_add(rows).filter(|&n| n < isize::MAX as usize / 8).ok_or(Error::TooLarge)?;
+        let output_scale =
+            end..end.checked_add(rows).filter(|&n| n < isize::MAX as usize / 8).ok_or(Error::TooLarge)?;
         Ok(Shape { levels, cores, tree: tree.clone(), clamped, firsts, output_scale })
     }
 

@@ -3,7 +3,9 @@
 mod common;
 
 use adntn_networks::start::{START_TOLERANCE, hierarchical_svd};
-use adntn_networks::{Activation, Activations, Bonds, Error, Generator, GeneratorSpec, InputWeighting, LayoutKind, LegLayout, Side};
+use adntn_networks::{
+    Activation, Activations, Bonds, Error, Generator, GeneratorSpec, InputWeighting, LayoutKind, LegLayout, Side,
+};
 use common::layouts;
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use adntn_compiler::{Activation, CoreType, Error, LayoutKind, Options};
+use adntn_compiler::{Activation, CoreType, Error, KernelLegs, LayoutChoice, Options, Topology};
 use regex::Regex;
 
 /// Makes a trained ONNX model smaller by replacing dense weights with tensor networks fitted to them.
@@ -38,6 +38,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "REGEX", help_heading = "Search")]
     exclude: Option<Regex>,
 
+    /// Which networks replace the weights: ttn (tree tensor network), attn (with disentanglers on the physical legs) or mera
+    /// (with disentanglers on every level).
+    #[arg(long, value_name = "NAME", value_parser = named::<Topology>, help_heading = "Search")]
+    topology: Option<Topology>,
+
     /// Use this bond dimension only, instead of searching for the smallest that keeps the quality.
     #[arg(long, value_name = "N", help_heading = "Search")]
     bond: Option<usize>,
@@ -46,9 +51,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", value_parser = named::<Activation>, help_heading = "Search")]
     activation: Option<Activation>,
 
-    /// Use this leg layout only: interleaved or separated.
-    #[arg(long, value_name = "NAME", value_parser = named::<LayoutKind>, help_heading = "Search")]
-    layout: Option<LayoutKind>,
+    /// Use this leg layout only: interleaved, separated, or legs in leaf order such as "o8 i8 o8 i8".
+    #[arg(long, value_name = "NAME|LEGS", value_parser = named::<LayoutChoice>, help_heading = "Search")]
+    layout: Option<LayoutChoice>,
+
+    /// Give the kernel axes of convolutions legs of their own: first, last, or with-inputs (among the input legs).
+    #[arg(long, value_name = "NAME", value_parser = named::<KernelLegs>, help_heading = "Search")]
+    kernel_legs: Option<KernelLegs>,
 
     /// How cores are stored: float16 (half the bytes, rounded before anything is measured) or float32.
     #[arg(long, value_name = "NAME", value_parser = named::<CoreType>, help_heading = "Search")]
@@ -91,7 +100,9 @@ impl Args {
         options.bond = self.bond;
         options.activation = self.activation.unwrap_or(options.activation);
         options.core_type = self.core_type.unwrap_or(options.core_type);
-        options.layout = self.layout;
+        options.layout.clone_from(&self.layout);
+        options.kernel_legs = self.kernel_legs;
+        options.topology = self.topology.unwrap_or(options.topology);
         options.min_elements = self.min_elements.unwrap_or(options.min_elements);
         options.seed = self.seed;
         options.dry_run = self.dry_run;

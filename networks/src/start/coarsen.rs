@@ -61,7 +61,10 @@ fn siblings(shape: &Shape, level: usize) -> Vec<Group> {
 /// The legs of `level` in groups: the pairs that disentanglers act on and single legs.
 fn pairs(shape: &Shape, level: usize) -> Vec<Group> {
     let dims = &shape.levels[level];
-    groups_of_legs(shape, level).into_iter().map(|(legs, core)| Group { dim: dims[legs].iter().product(), core }).collect()
+    groups_of_legs(shape, level)
+        .into_iter()
+        .map(|(legs, core)| Group { dim: dims[legs].iter().product(), core })
+        .collect()
 }
 
 /// As ranges of legs, with the index of the disentangler.
@@ -161,7 +164,8 @@ fn embed(shape: &Shape, level: usize, coarse: &Coarse) -> Vec<f32> {
             }
             Some(index) => {
                 let (basis, bond) = (&coarse.bases[index], coarse.columns[index]);
-                let isometry: Vec<f32> = (0..bond * group.dim).map(|at| basis[at % group.dim * bond + at / group.dim]).collect();
+                let isometry: Vec<f32> =
+                    (0..bond * group.dim).map(|at| basis[at % group.dim * bond + at / group.dim]).collect();
                 resize(&mut spare, t.len() / bond * group.dim);
                 gram::cycle(&t, bond, &isometry, group.dim, &mut spare);
             }

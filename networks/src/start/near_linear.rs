@@ -19,9 +19,7 @@ pub(crate) fn scale_top(generator: &mut Generator, ws: &mut Workspace<f32>) -> f
     let largest = generator.linear_maxima(ws);
     let factor = nonlinear
         .iter()
-        .filter_map(|&level| {
-            Some(range(generator.spec().activation_at(level), share)? / f64::from(largest[level]))
-        })
+        .filter_map(|&level| Some(range(generator.spec().activation_at(level), share)? / f64::from(largest[level])))
         .fold(f64::INFINITY, f64::min);
     if factor.is_finite() && factor > 0.0 {
         let top = generator.shape().top();

@@ -56,7 +56,8 @@ pub(crate) fn group_weights(
     let dims = &shape.levels[level];
     let place = |kind| shape.cores.iter().position(|core| core.kind == kind);
     let maker = |leg: usize| {
-        let (parent, children) = shape.tree().children(level).enumerate().find(|(_, children)| children.contains(&leg))?;
+        let (parent, children) =
+            shape.tree().children(level).enumerate().find(|(_, children)| children.contains(&leg))?;
         Some((place(CoreKind::Isometry { level, leg: parent })?, children))
     };
     // The legs of a group, its core, and the product of that core's faster legs.

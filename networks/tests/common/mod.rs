@@ -175,14 +175,8 @@ pub fn all_activations(levels: usize) -> impl Strategy<Value = Activations> {
 
 /// Random specifications: every topology, trees and layouts of 4 to 9 legs, bonds of all levels alike or not, every σ.
 pub fn specs() -> impl Strategy<Value = GeneratorSpec> {
-    let layouts = prop_oneof![
-        layouts(4, 4),
-        layouts(5, 4),
-        layouts(6, 3),
-        layouts(7, 3),
-        layouts(8, 3),
-        layouts(9, 2),
-    ];
+    let layouts =
+        prop_oneof![layouts(4, 4), layouts(5, 4), layouts(6, 3), layouts(7, 3), layouts(8, 3), layouts(9, 2),];
     let topology = prop::sample::select(Topology::ALL);
     layouts
         .prop_flat_map(move |layout| {
@@ -197,8 +191,7 @@ pub fn specs() -> impl Strategy<Value = GeneratorSpec> {
             (bonds, all_activations(tree.levels())).prop_map(move |(bonds, activations)| {
                 let outputs = layout.outputs().saturating_sub(cut.0).max(1);
                 let inputs = layout.inputs().saturating_sub(cut.1).max(1);
-                let spec =
-                    GeneratorSpec::new(topology, outputs, inputs, layout.clone(), bonds, Activation::Identity);
+                let spec = GeneratorSpec::new(topology, outputs, inputs, layout.clone(), bonds, Activation::Identity);
                 let mut spec = spec.with_tree(tree.clone()).expect("a leaf for every leg");
                 spec.activations = activations;
                 spec.output_scale = output_scale;
