@@ -48,7 +48,7 @@ pub(crate) fn possible(candidate: &Candidate, families: &[Family]) -> LayerRepor
         (Some(least), Some(most)) => row.possible_ratios = Some((elements / most as f64, elements / least as f64)),
         _ => row.reason = Some("no gain: no generator is smaller than this weight".into()),
     }
-    row.network = middle(families).map(|(family, bond, _)| family.spec(bond));
+    row.network = middle(families).map(|(family, bond)| family.spec(bond));
     row
 }
 

@@ -54,6 +54,9 @@ pub enum Error {
         /// The operating system's reason.
         source: std::io::Error,
     },
+    /// A network to be drawn is inconsistent.
+    #[error("the network cannot be drawn: {0}")]
+    Network(#[from] adntn_networks::Error),
     /// A broken promise inside the compiler.
     #[error("internal error: {0}; please report it with the model")]
     Internal(String),

@@ -14,6 +14,7 @@
 mod calibrate;
 mod data;
 mod describe;
+pub mod diagram;
 mod error;
 mod layer;
 mod layout;
@@ -27,7 +28,7 @@ mod trial;
 mod verify;
 
 pub use adntn_fit::layerwise::Effort;
-pub use adntn_networks::{Activation, Arrangement, KernelLegs, LayoutKind, LegLayout, Topology};
+pub use adntn_networks::{Activation, Arrangement, GeneratorSpec, KernelLegs, LayoutKind, LegLayout, Topology};
 pub use error::Error;
 pub use layout::LayoutChoice;
 pub use observer::{Event, Observer, Silent};

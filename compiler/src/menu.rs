@@ -79,15 +79,15 @@ pub(crate) fn families(candidate: &Candidate, options: &Options) -> Vec<Family> 
     all
 }
 
-/// The generator in the middle of those on offer by number of parameters, and how many are on offer.
-pub(crate) fn middle(families: &[Family]) -> Option<(&Family, usize, usize)> {
+/// The generator in the middle of those on offer by number of parameters: its family and bond dimension.
+pub(crate) fn middle(families: &[Family]) -> Option<(&Family, usize)> {
     let mut all: Vec<(usize, usize, usize)> = Vec::new();
     for (index, family) in families.iter().enumerate() {
         all.extend(family.bonds.iter().filter_map(|&bond| Some((family.parameters(bond)?, index, bond))));
     }
     all.sort_unstable();
     let &(_, index, bond) = all.get(all.len() / 2)?;
-    Some((&families[index], bond, all.len()))
+    Some((&families[index], bond))
 }
 
 /// A sentence for the user whose bond dimension is more than the legs of a layer carry: the bonds of some level are then as

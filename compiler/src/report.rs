@@ -8,6 +8,9 @@ use adntn_networks::GeneratorSpec;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::diagram::{self, Panel};
+use crate::error::Error;
+
 /// Version of the JSON form; raised when a field changes its meaning or goes.
 pub const SCHEMA_VERSION: u32 = 1;
 
@@ -224,6 +227,28 @@ impl Report {
     #[must_use]
     pub fn file_ratio(&self) -> Option<f64> {
         self.output.as_ref().map(|o| self.input.bytes as f64 / o.bytes.max(1) as f64)
+    }
+
+    /// The networks of all layers as one SVG: those that replaced weights, or after a dry run the ones in the middle of what
+    /// is on offer.
+    ///
+    /// # Errors
+    /// [`Error::Network`] when a network in the report is inconsistent, as one read from a file may be.
+    pub fn diagram(&self) -> Result<String, Error> {
+        let note = self.output.is_none().then(|| {
+            "Dry run: of the networks on offer for this layer, the one in the middle by number of parameters."
+                .to_owned()
+        });
+        let panel = |layer: &LayerReport| {
+            Some(Panel {
+                layer: layer.layer.clone(),
+                op: layer.op.clone(),
+                dims: layer.shape.clone(),
+                note: note.clone(),
+                network: layer.network.clone()?,
+            })
+        };
+        diagram::svg(&self.layers.iter().filter_map(panel).collect::<Vec<_>>())
     }
 
     /// The JSON Schema (draft 2020-12) of this report's JSON form.

@@ -1,6 +1,6 @@
 //! The arguments of `adntn-compile`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use adntn_compiler::{Activation, CoreType, Error, KernelLegs, LayoutChoice, Options, Topology};
 use regex::Regex;
@@ -75,6 +75,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE.json", help_heading = "Output")]
     report: Option<PathBuf>,
 
+    /// Also draw the networks that replace the layers, as SVG; with --dry-run one for each layer from the middle of those on
+    /// offer.
+    #[arg(long, value_name = "FILE.svg", help_heading = "Output")]
+    diagram: Option<PathBuf>,
+
     /// List the layers with their shapes and possible ratios; fit and write nothing.
     #[arg(long, help_heading = "Output")]
     dry_run: bool,
@@ -107,21 +112,48 @@ impl Args {
         options.seed = self.seed;
         options.dry_run = self.dry_run;
         options.external_data = self.external_data;
-        if let Some(report) = &self.report
-            && (report == &self.input || Some(report) == self.output.as_ref())
-        {
-            return Err(Error::Usage(format!(
-                "{}: the report would overwrite a model: choose another path",
-                report.display()
-            )));
-        }
+        self.check_paths()?;
         Ok(options)
+    }
+
+    /// Report and diagram must not end up in a model or in each other.
+    fn check_paths(&self) -> Result<(), Error> {
+        let is = |path: &Path, other: Option<&PathBuf>| other.is_some_and(|other| same_file(path, other));
+        for (what, path) in [("report", &self.report), ("diagram", &self.diagram)] {
+            let Some(path) = path else { continue };
+            if is(path, Some(&self.input)) || is(path, self.output.as_ref()) {
+                let path = path.display();
+                return Err(Error::Usage(format!("{path}: the {what} would overwrite a model: choose another path")));
+            }
+        }
+        match &self.diagram {
+            Some(path) if is(path, self.report.as_ref()) => Err(Error::Usage(format!(
+                "{}: report and diagram cannot be one file: choose another path for one of them",
+                path.display()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where the diagram goes.
+    pub(crate) fn diagram(&self) -> Option<&PathBuf> {
+        self.diagram.as_ref()
     }
 
     /// Where the JSON report goes.
     pub(crate) fn report(&self) -> Option<&PathBuf> {
         self.report.as_ref()
     }
+}
+
+/// Whether two paths name one file, which need not exist.
+fn same_file(a: &Path, b: &Path) -> bool {
+    let resolved = |path: &Path| {
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        path.canonicalize()
+            .or_else(|_| Ok::<_, std::io::Error>(folder.canonicalize()?.join(path.file_name().unwrap_or_default())))
+    };
+    a == b || matches!((resolved(a), resolved(b)), (Ok(a), Ok(b)) if a == b)
 }
 
 /// Parses `0.01` or `1%`.
