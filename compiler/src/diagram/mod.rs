@@ -75,14 +75,14 @@ impl Panel {
         let title = spec.topology.title();
         let mut lines = vec![
             format!(
-                "{} weight {} replaced by a {title} with χ = {chi}: {} → {} parameters, {:.1}× fewer",
+                "{} weight {} as {title} with χ = {chi}: {} → {} parameters, {:.1}× fewer",
                 self.op,
                 dims.join("×"),
                 count(before),
                 count(after),
                 before as f64 / after.max(1) as f64
             ),
-            format!("legs in leaf order {}; legs from level to level {}", spec.layout, spec.tree),
+            format!("legs in leaf order {}, tree {}", spec.layout, spec.tree),
         ];
         lines.extend(self.note.clone());
         lines

@@ -93,9 +93,24 @@ impl<'s> Drawing<'s> {
                     Some(Side::Input) => "wire in",
                     None => "wire",
                 };
-                pen.wire(x, (start, end), class);
+                // Before a disentangler a leg is not yet one of W.
+                let bare = rows.disentanglers.as_ref().filter(|_| self.is_disentangled(level, leg));
+                if let Some(row) = bare.filter(|_| class != "wire") {
+                    pen.wire(x, (start, row.start), "wire");
+                    pen.wire(x, (row.end, end), class);
+                } else {
+                    pen.wire(x, (start, end), class);
+                }
             }
         }
+    }
+
+    fn is_disentangled(&self, level: usize, leg: usize) -> bool {
+        level > 0
+            && self.shape.disentanglers(level).iter().any(|core| match core.kind {
+                CoreKind::Disentangler { leg: first, .. } => (first..first + 2).contains(&leg),
+                _ => false,
+            })
     }
 
     fn sigma(&self, pen: &mut Pen, level: usize) {
@@ -113,7 +128,7 @@ impl<'s> Drawing<'s> {
         pen.label((right + 12.0, middle + 4.0), "text", Anchor::Start, &words);
         let dims = &self.shape.levels[level];
         let size: usize = dims.iter().product();
-        let elements = format!("{} legs, {}", dims.len(), count(size));
+        let elements = format!("{} elements", count(size));
         pen.label((-12.0, middle - 2.0), "name", Anchor::End, &format!("T{}", subscript(level)));
         pen.label((-12.0, middle + 12.0), "small", Anchor::End, &elements);
     }
