@@ -90,21 +90,26 @@ pub(crate) fn middle(families: &[Family]) -> Option<(&Family, usize)> {
     Some((&families[index], bond))
 }
 
-/// A sentence for the user whose bond dimension is more than the legs of a layer carry: the bonds of some level are then as
-/// large as they can be, and smaller than that. `used` is the generator in question; where there is none, the first layout's.
+/// A sentence for the user whose bond dimension is more than the legs of a layer carry: some bonds are then clamped to the
+/// product of the legs below them. `used` is the generator in question; where there is none, that of the first layout.
 pub(crate) fn bond_note(candidate: &Candidate, used: Option<&GeneratorSpec>, options: &Options) -> Option<String> {
-    let bond = options.bond?;
-    let first = || Some(Family::new(candidate, layouts(candidate, options).into_iter().next()?, options).spec(bond));
+    let chi = options.bond?;
+    let first = || Some(Family::new(candidate, layouts(candidate, options).into_iter().next()?, options).spec(chi));
     let shape = Shape::new(&used.cloned().or_else(first)?).ok()?;
-    if !shape.is_clamped() {
+    let inner = shape.levels.iter().zip(1..shape.levels.len());
+    // A leg that passes through is no bond but a physical leg, or one of a later level.
+    let bonds: Vec<usize> = inner
+        .flat_map(|(dims, below)| dims.iter().zip(shape.tree().children(below)))
+        .filter_map(|(&dim, children)| (children.len() > 1).then_some(dim))
+        .collect();
+    let (least, most) = (*bonds.iter().min()?, *bonds.iter().max()?);
+    if least == chi {
         return None;
     }
-    let inner = &shape.levels[..shape.levels.len() - 1];
-    let bonds: Vec<String> = inner.iter().map(|dims| dims.iter().max().copied().unwrap_or(1).to_string()).collect();
-    let rest = if used.is_some() { "" } else { ", with which no generator is smaller than the weight" };
+    let range = if least == most { most.to_string() } else { format!("{least} to {most}") };
+    let rest = if used.is_some() { "" } else { ", and that generator is not smaller than the weight" };
     Some(format!(
-        "Layer {}: χ = {bond} is more than its legs carry; the bonds were clamped to {} from the top tensor down{rest}.",
+        "Layer {}: χ = {chi} is more than some of its legs carry; its bonds were clamped to {range}{rest}.",
         candidate.layer,
-        bonds.join(", "),
     ))
 }

@@ -235,10 +235,10 @@ impl Report {
     /// # Errors
     /// [`Error::Network`] when a network in the report is inconsistent, as one read from a file may be.
     pub fn diagram(&self) -> Result<String, Error> {
-        let note = self.output.is_none().then(|| {
-            "Dry run: of the networks on offer for this layer, the one in the middle by number of parameters."
-                .to_owned()
-        });
+        let note = self
+            .output
+            .is_none()
+            .then(|| "dry run: the middle one, by parameters, of the networks on offer for this layer".to_owned());
         let panel = |layer: &LayerReport| {
             Some(Panel {
                 layer: layer.layer.clone(),

@@ -75,7 +75,7 @@ impl Panel {
         let title = spec.topology.title();
         let mut lines = vec![
             format!(
-                "{} weight {} as {title} with χ = {chi}: {} → {} parameters, {:.1}× fewer",
+                "{} weight {} as {title} with χ = {chi}: {} → {} parameters, ratio {:.1}",
                 self.op,
                 dims.join("×"),
                 count(before),

@@ -73,12 +73,12 @@ impl<'s> Drawing<'s> {
         level == 0 || self.shape.tree().children(level).any(|children| children.contains(&leg) && children.len() > 1)
     }
 
-    /// The physical leg that a leg is if it only passes through from here on.
+    /// The physical leg that a leg is if no core of a later level acts on it.
     fn physical(&self, level: usize, leg: usize) -> Option<&Leg> {
         match self.children(level, leg) {
             None => self.spec.layout.legs().get(leg),
-            Some(children) if children.len() == 1 => self.physical(level + 1, children.start),
-            Some(_) => None,
+            Some(children) if children.len() > 1 || self.is_disentangled(level + 1, children.start) => None,
+            Some(children) => self.physical(level + 1, children.start),
         }
     }
 
