@@ -142,8 +142,8 @@ mod tests {
     #[test]
     fn text_is_escaped_and_wrapped() {
         assert_eq!(escape("a<b> & \"c\"\u{1}"), "a&lt;b&gt; &amp; &quot;c&quot;\u{fffd}");
-        assert_eq!(wrapped("one two three", 10.0 * 7.0 * CHARACTER, 10.0), ["one two", "three"]);
-        assert_eq!(wrapped("abcdefgh ij", 10.0 * 5.0 * CHARACTER, 10.0), ["abcde", "fgh", "ij"]);
+        assert_eq!(wrapped("one two three", 10.0 * 7.1 * CHARACTER, 10.0), ["one two", "three"]);
+        assert_eq!(wrapped("abcdefgh ij", 10.0 * 5.1 * CHARACTER, 10.0), ["abcde", "fgh", "ij"]);
         assert_eq!((n(3.0), n(0.25)), ("3".into(), "0.2".into()));
     }
 }
