@@ -20,7 +20,7 @@ fn panel(topology: Topology, (outputs, inputs): (usize, usize), legs: &str, bond
 /// 24 legs whose leaves lie at different depths, and trees of other arity.
 fn unusual() -> Vec<Panel> {
     let mut panels = Vec::new();
-    let many = vec!["o2 i2"; 12].join(" ");
+    let many = ["o2 i2"; 12].join(" ");
     panels.push(panel(Topology::Mera, (4096, 4000), &many, 6));
     let mut ternary = panel(Topology::Mera, (64, 729), "o4 i9 i3 o4 i3 i3 o2 i3 o2", 10);
     ternary.network.tree = Tree::with_arity(9, 3).unwrap();

@@ -117,7 +117,7 @@ pub fn svg(panels: &[Panel]) -> Result<String, Error> {
     let disentanglers = shapes.iter().any(|s| (1..s.levels.len()).any(|level| !s.disentanglers(level).is_empty()));
     let legend = Legend { disentanglers };
 
-    let mut body = Pen::default();
+    let mut body = Pen::inside();
     let mut y = MARGIN;
     if panels.is_empty() {
         body.label((MARGIN, y + LINE), "text", Anchor::Start, "No layer is replaced by a network.");
@@ -165,7 +165,8 @@ fn page(body: &str, panels: &[Panel], (width, height): (f64, f64)) -> String {
     let names: Vec<String> =
         panels.iter().map(|p| format!("{} for layer {}", p.network.topology.title(), p.layer)).collect();
     pen.word("title", "", &format!("Tensor networks: {}", names.join("; ")));
-    pen.word("style", "", STYLE);
+    // Style sheets have no characters to escape, and keep their lines.
+    pen.text += &format!("  <style>{STYLE}</style>\n");
     pen.rectangle((0.5, 0.5), (width - 1.0, height - 1.0), 6.0, "page");
     pen.text += body;
     pen.close("svg");

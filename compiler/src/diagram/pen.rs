@@ -21,6 +21,11 @@ pub(super) enum Anchor {
 }
 
 impl Pen {
+    /// A pen for elements within the root element.
+    pub(super) fn inside() -> Self {
+        Pen { text: String::new(), depth: 1 }
+    }
+
     fn line(&mut self, content: &str) {
         let _ = writeln!(self.text, "{:indent$}{content}", "", indent = 2 * self.depth);
     }
