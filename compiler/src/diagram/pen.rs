@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 /// Width of an average character as a share of the font size; fonts differ, so this is on the wide side.
-const CHARACTER: f64 = 0.58;
+const CHARACTER: f64 = 0.62;
 
 /// An SVG document under way.
 #[derive(Debug, Default)]
