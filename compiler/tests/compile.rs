@@ -209,6 +209,38 @@ fn kernel_legs_and_custom_layouts_run_everywhere() {
 }
 
 #[test]
+fn every_topology_runs_everywhere() {
+    for (topology, title) in [("ttn", "TTN"), ("attn", "aTTN"), ("mera", "MERA")] {
+        let dir = tempfile::tempdir().unwrap();
+        let model = write(dir.path(), "in.onnx", |_| {});
+        samples(dir.path(), "x.npy", 64);
+        for legs in ["o4 i4 o4 i3 o2 i2 o2 i2", "o8 i8 o4 i3 o2 i2"] {
+            let options = ["--calibration", "x.npy", "--tolerance", "100%", "--layers", "hidden", "--bond", "3"];
+            let choice = ["--layout", legs, "--topology", topology, "--diagram", "out.svg"];
+            let report = compile(dir.path(), &model, &[&options[..], &choice].concat());
+            let generator = report.layers.iter().find(|l| l.layer == "hidden").unwrap().generator.clone().unwrap();
+            assert_eq!((generator.topology.as_str(), generator.legs.as_str()), (topology, legs));
+            assert_eq!(report.settings.topology, topology);
+            assert!(std::fs::read_to_string(dir.path().join("out.svg")).unwrap().contains(&format!("as {title} with")));
+            check_in_runtimes(dir.path(), &model, None);
+        }
+    }
+}
+
+/// A tree whose last three legs share a parent.
+#[test]
+fn five_legs_run_everywhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let lenet = fixture("lenet5-mnist.onnx");
+    let data = fixture("mnist-calibration.npz");
+    let options = ["--calibration", data.to_str().unwrap(), "--tolerance", "60%", "--layers", "^3$", "--bond", "4"];
+    let report = compile(dir.path(), &lenet, &[&options[..], &["--layout", "i5@1 o4 i6@0 o4@1 i5"]].concat());
+    let row = report.layers.iter().find(|l| l.layer == "3").unwrap();
+    assert_eq!(row.generator.as_ref().unwrap().legs, "i5@1 o4 i6@0 o4 i5");
+    check_in_runtimes(dir.path(), &lenet, Some(&data));
+}
+
+#[test]
 fn a_bond_beyond_what_the_legs_carry_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let model = write(dir.path(), "in.onnx", |_| {});
