@@ -1,12 +1,12 @@
 //! Filling in the report's rows.
 
-use adntn_networks::Side;
+use adntn_networks::{GeneratorSpec, Side};
 use adntn_onnx::{Model, pb};
 use adntn_passes::Candidate;
 
 use crate::error::Error;
 use crate::layer::{Key, Layer};
-use crate::menu::families;
+use crate::menu::{Family, middle};
 use crate::options::Options;
 use crate::report::{GeneratorReport, LayerReport};
 use crate::select::Selection;
@@ -33,13 +33,13 @@ pub(crate) fn kept(candidate: &Candidate, reason: &str) -> LayerReport {
         output_sqnr_db: None,
         top1_agreement: None,
         possible_ratios: None,
+        network: None,
     }
 }
 
 /// A layer in a dry run, with the range of ratios its generators span.
-pub(crate) fn possible(candidate: &Candidate, options: &Options) -> LayerReport {
-    let ranges: Vec<(usize, usize)> =
-        families(candidate.outputs, candidate.inputs, options).iter().filter_map(|f| f.parameter_range()).collect();
+pub(crate) fn possible(candidate: &Candidate, families: &[Family]) -> LayerReport {
+    let ranges: Vec<(usize, usize)> = families.iter().filter_map(|f| f.parameter_range()).collect();
     let least = ranges.iter().map(|r| r.0).min();
     let most = ranges.iter().map(|r| r.1).max();
     let elements = candidate.elements() as f64;
@@ -48,6 +48,7 @@ pub(crate) fn possible(candidate: &Candidate, options: &Options) -> LayerReport 
         (Some(least), Some(most)) => row.possible_ratios = Some((elements / most as f64, elements / least as f64)),
         _ => row.reason = Some("no gain: no generator is smaller than this weight".into()),
     }
+    row.network = middle(families).map(|(family, bond)| family.spec(bond));
     row
 }
 
@@ -75,19 +76,25 @@ pub(crate) fn layer(
         return Err(Error::Internal(format!("layer {} was chosen but not fitted", candidate.layer)));
     };
     let after = fitted.generator.parameter_count() as u64;
+    let spec = fitted.generator.spec();
+    let levels = fitted.generator.shape().levels.clone();
     let mut row = kept(candidate, "");
     row.replaced = true;
     row.reason = None;
     row.generator = Some(GeneratorReport {
-        topology: fitted.generator.spec().topology.to_string(),
-        layout: family.layout.to_string(),
-        output_legs: family.legs(Side::Output),
-        input_legs: family.legs(Side::Input),
-        bond: key.1,
-        activation: fitted.generator.spec().activation_at(0).to_string(),
+        topology: spec.topology.to_string(),
+        layout: family.layout.name.into(),
+        kernel_legs: family.layout.kernel_legs.map(|place| place.to_string()),
+        legs: spec.layout.to_string(),
+        output_legs: side(spec, Side::Output),
+        input_legs: side(spec, Side::Input),
+        bond: levels[..levels.len() - 1].iter().flatten().copied().max().unwrap_or(key.1).min(key.1),
+        levels,
+        activation: spec.activation_at(0).to_string(),
         steps: fitted.steps,
         fit_errors: (fitted.start_error, fitted.error),
     });
+    row.network = Some(spec.clone());
     row.parameters_after = after;
     row.ratio = row.parameters_before as f64 / after.max(1) as f64;
     row.bytes_after = layer.bytes(key);
@@ -98,6 +105,11 @@ pub(crate) fn layer(
         row.top1_agreement = effect.top1_agreement;
     }
     Ok((candidate.id, row))
+}
+
+/// Dimensions of the legs of one side, the slowest varying first.
+fn side(spec: &GeneratorSpec, side: Side) -> Vec<usize> {
+    spec.layout.side(side).iter().map(|leg| leg.dim).collect()
 }
 
 /// Elements of all floating-point initializers and constants of the main graph.

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use adntn_networks::LegLayout;
+
 /// Why a model could not be compiled. Nothing has been written when one of these comes back.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -24,6 +26,23 @@ pub enum Error {
         /// A node that uses it.
         node: String,
     },
+    /// The legs given do not match the weight of a selected layer.
+    #[error(
+        "layer {layer} has a weight of {outputs}×{inputs} (outputs×inputs), but the layout `{layout}` covers {}×{}: give \
+         output legs with a product from {outputs} to {} and input legs with one from {inputs} to {}, or select other layers \
+         with --layers",
+        layout.outputs(), layout.inputs(), 2 * outputs - 1, 2 * inputs - 1
+    )]
+    Layout {
+        /// The layer.
+        layer: String,
+        /// Rows of its weight.
+        outputs: usize,
+        /// Columns of its weight.
+        inputs: usize,
+        /// The legs given.
+        layout: LegLayout,
+    },
     /// The data given does not fit the model.
     #[error(transparent)]
     Data(adntn_fit::Error),
@@ -35,6 +54,9 @@ pub enum Error {
         /// The operating system's reason.
         source: std::io::Error,
     },
+    /// A network to be drawn is inconsistent.
+    #[error("the network cannot be drawn: {0}")]
+    Network(#[from] adntn_networks::Error),
     /// A broken promise inside the compiler.
     #[error("internal error: {0}; please report it with the model")]
     Internal(String),

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use adntn_fit::gram::Gram;
 use adntn_fit::layerwise::{Fitted, Target};
-use adntn_networks::Generator;
 use adntn_networks::start::Prepared;
+use adntn_networks::{Arrangement as _, Generator};
 use adntn_onnx::{Model, Patch};
 use adntn_passes::{Candidate, replace_by_dense, replace_by_generator};
 
@@ -59,7 +59,7 @@ impl<'a> Layer<'a> {
         absorbs_mean: bool,
         options: &Options,
     ) -> Self {
-        let families = crate::menu::families(candidate.outputs, candidate.inputs, options);
+        let families = crate::menu::families(candidate, options);
         Layer {
             candidate,
             gram,
@@ -232,7 +232,8 @@ impl<'a> Layer<'a> {
 
     fn describe(&self, (family, bond): Key) -> String {
         let f = &self.families[family];
-        format!("TTN {}, {} legs, χ={bond}", f.layout, f.leg_count())
+        let topology = f.spec(bond).topology;
+        format!("{} {}, {} legs, χ={bond}", topology.title(), f.layout.name, f.leg_count())
     }
 
     /// W as the generator makes it, O×I: the fitted one if there is a fit, else the start.

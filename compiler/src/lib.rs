@@ -14,8 +14,10 @@
 mod calibrate;
 mod data;
 mod describe;
+pub mod diagram;
 mod error;
 mod layer;
+mod layout;
 mod menu;
 mod observer;
 mod options;
@@ -26,8 +28,9 @@ mod trial;
 mod verify;
 
 pub use adntn_fit::layerwise::Effort;
-pub use adntn_networks::{Activation, LayoutKind};
+pub use adntn_networks::{Activation, Arrangement, GeneratorSpec, KernelLegs, LayoutKind, LegLayout, Topology};
 pub use error::Error;
+pub use layout::LayoutChoice;
 pub use observer::{Event, Observer, Silent};
 pub use options::{CoreType, Options};
 pub use pipeline::compile_with;

@@ -1,35 +1,36 @@
 //! The generators on offer for a weight of a given shape.
 
-use adntn_networks::{Bonds, GeneratorSpec, LayoutKind, LegLayout, Shape, Side};
+use adntn_networks::{Bonds, GeneratorSpec, Shape};
+use adntn_passes::Candidate;
 
+use crate::layout::{Offer, layouts};
 use crate::options::Options;
 
 /// Bond dimensions tried, finest last.
 const LADDER: [usize; 23] = [1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128];
-/// Numbers of legs tried.
-const LEGS: [usize; 3] = [4, 8, 16];
-/// Trees whose legs would be smaller than this on average are left out: they pad more than they save.
-const MIN_LEG: f64 = 1.9;
 
 /// Generators that differ in their bond dimension only.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Family {
-    pub(crate) layout: LayoutKind,
+    /// Their legs.
+    pub(crate) layout: Offer,
     unbound: GeneratorSpec,
     /// Bond dimensions that make distinct generators smaller than the weight, ascending.
     pub(crate) bonds: Vec<usize>,
 }
 
 impl Family {
+    fn new(candidate: &Candidate, layout: Offer, options: &Options) -> Self {
+        let (outputs, inputs, legs) = (candidate.outputs, candidate.inputs, layout.legs.clone());
+        let unbound =
+            GeneratorSpec::new(options.topology, outputs, inputs, legs, Bonds::Uniform(1), options.activation);
+        Family { layout, unbound, bonds: Vec::new() }
+    }
+
     pub(crate) fn spec(&self, bond: usize) -> GeneratorSpec {
         let mut spec = self.unbound.clone();
         spec.bonds = Bonds::Uniform(bond);
         spec
-    }
-
-    /// Dimensions of the legs of one side, the slowest varying first.
-    pub(crate) fn legs(&self, side: Side) -> Vec<usize> {
-        self.unbound.layout.side(side).iter().map(|leg| leg.dim).collect()
     }
 
     pub(crate) fn leg_count(&self) -> usize {
@@ -55,38 +56,60 @@ impl Family {
 }
 
 /// Every family that holds at least one generator with fewer parameters than the O×I weight.
-pub(crate) fn families(outputs: usize, inputs: usize, options: &Options) -> Vec<Family> {
-    let layouts = match options.layout {
-        Some(one) => vec![one],
-        None => vec![LayoutKind::Interleaved, LayoutKind::Separated],
-    };
+pub(crate) fn families(candidate: &Candidate, options: &Options) -> Vec<Family> {
+    let ladder: Vec<usize> = options.bond.map_or_else(|| LADDER.to_vec(), |b| vec![b]);
     let mut all = Vec::new();
-    for layout in layouts {
-        for legs in LEGS {
-            let per_side = legs / 2;
-            let smallest = outputs.min(inputs) as f64;
-            if legs > LEGS[0] && smallest.powf(1.0 / per_side as f64) < MIN_LEG {
-                continue;
-            }
-            let Ok(legs) = LegLayout::for_matrix(layout, outputs, inputs, legs) else { continue };
-            let unbound = GeneratorSpec::ttn(outputs, inputs, legs, Bonds::Uniform(1), options.activation);
-            let mut family = Family { layout, unbound, bonds: Vec::new() };
-            let ladder: Vec<usize> = options.bond.map_or_else(|| LADDER.to_vec(), |b| vec![b]);
-            let mut previous = 0;
-            for bond in ladder {
-                match family.parameters(bond) {
-                    // A bond that the legs clamp gives the generator before it once more.
-                    Some(p) if p > previous && p < outputs * inputs => {
-                        family.bonds.push(bond);
-                        previous = p;
-                    }
-                    _ => {}
+    for layout in layouts(candidate, options) {
+        let mut family = Family::new(candidate, layout, options);
+        let mut previous = 0;
+        for &bond in &ladder {
+            match family.parameters(bond) {
+                // A bond that the legs clamp gives the generator before it once more.
+                Some(p) if p > previous && p < candidate.elements() => {
+                    family.bonds.push(bond);
+                    previous = p;
                 }
+                _ => {}
             }
-            if !family.bonds.is_empty() {
-                all.push(family);
-            }
+        }
+        if !family.bonds.is_empty() {
+            all.push(family);
         }
     }
     all
+}
+
+/// The generator in the middle of those on offer by number of parameters: its family and bond dimension.
+pub(crate) fn middle(families: &[Family]) -> Option<(&Family, usize)> {
+    let mut all: Vec<(usize, usize, usize)> = Vec::new();
+    for (index, family) in families.iter().enumerate() {
+        all.extend(family.bonds.iter().filter_map(|&bond| Some((family.parameters(bond)?, index, bond))));
+    }
+    all.sort_unstable();
+    let &(_, index, bond) = all.get(all.len() / 2)?;
+    Some((&families[index], bond))
+}
+
+/// A sentence for the user whose bond dimension is more than the legs of a layer carry: some bonds are then clamped to the
+/// product of the legs below them. `used` is the generator in question; where there is none, that of the first layout.
+pub(crate) fn bond_note(candidate: &Candidate, used: Option<&GeneratorSpec>, options: &Options) -> Option<String> {
+    let chi = options.bond?;
+    let first = || Some(Family::new(candidate, layouts(candidate, options).into_iter().next()?, options).spec(chi));
+    let shape = Shape::new(&used.cloned().or_else(first)?).ok()?;
+    let inner = shape.levels.iter().zip(1..shape.levels.len());
+    // A leg that passes through is no bond but a physical leg, or one of a later level.
+    let bonds: Vec<usize> = inner
+        .flat_map(|(dims, below)| dims.iter().zip(shape.tree().children(below)))
+        .filter_map(|(&dim, children)| (children.len() > 1).then_some(dim))
+        .collect();
+    let (least, most) = (*bonds.iter().min()?, *bonds.iter().max()?);
+    if least == chi {
+        return None;
+    }
+    let range = if least == most { most.to_string() } else { format!("{least} to {most}") };
+    let rest = if used.is_some() { "" } else { ", and that generator is not smaller than the weight" };
+    Some(format!(
+        "Layer {}: χ = {chi} is more than some of its legs carry; its bonds were clamped to {range}{rest}.",
+        candidate.layer,
+    ))
 }

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use adntn_fit::layerwise::Effort;
-use adntn_networks::{Activation, LayoutKind};
+use adntn_networks::{Activation, KernelLegs, Topology};
 use regex::Regex;
+
+use crate::layout::LayoutChoice;
 
 /// How the cores of a generator are stored in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,14 +66,19 @@ pub struct Options {
     pub layers: Option<Regex>,
     /// Layers whose name or node name matches are left alone.
     pub exclude: Option<Regex>,
-    /// Use this bond dimension χ only, instead of searching for the smallest that will do.
+    /// Which networks replace the weights.
+    pub topology: Topology,
+    /// Use this bond dimension χ only, instead of searching for the smallest that will do. Where the legs of a weight carry
+    /// less, they decide, and the report says so.
     pub bond: Option<usize>,
     /// The nonlinearity σ between levels.
     pub activation: Activation,
     /// How cores are stored.
     pub core_type: CoreType,
     /// Use this leg layout only, instead of trying all.
-    pub layout: Option<LayoutKind>,
+    pub layout: Option<LayoutChoice>,
+    /// Give the kernel axes of convolutions legs of their own, here; without this they are split together with the channels.
+    pub kernel_legs: Option<KernelLegs>,
     /// Seed of everything random.
     pub seed: u64,
     /// Weights with fewer elements are left alone.
@@ -96,10 +103,12 @@ impl Options {
             tolerance: 0.01,
             layers: None,
             exclude: None,
+            topology: Topology::Ttn,
             bond: None,
             activation: Activation::Tanh,
             core_type: CoreType::Float16,
             layout: None,
+            kernel_legs: None,
             seed: 0,
             min_elements: 1024,
             effort: Effort::default(),

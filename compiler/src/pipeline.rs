@@ -15,7 +15,7 @@ use crate::options::Options;
 use crate::report::{FileReport, LayerReport, PhaseTime, Report, SCHEMA_VERSION, Settings, SkippedReport, StopReason};
 use crate::select::{Choice, Search, Selection, by_weight_error, dense_patch};
 use crate::trial::Bench;
-use crate::{calibrate, describe, verify};
+use crate::{calibrate, describe, layout, menu, verify};
 
 /// Compiles a model as `options` say, telling `observer` how far it is.
 ///
@@ -48,6 +48,8 @@ impl Run<'_> {
         let survey = find_candidates_with(&model, &FindOptions { min_elements: self.options.min_elements });
         refuse_broken_weights(&self.options.input, &survey)?;
         let (chosen, passed_over) = self.filter(&survey);
+        layout::check(&chosen, self.options)?;
+        self.note_kernel_legs(&chosen);
         if self.options.dry_run {
             return self.dry_report(&model, &survey, &chosen, passed_over);
         }
@@ -77,7 +79,11 @@ impl Run<'_> {
         }
         let mut reports = Vec::new();
         for ((layer, key), effect) in layers.iter().zip(&decision.choice).zip(effects) {
-            reports.push(describe::layer(layer, *key, effect, self.options, &decision.selection)?);
+            let row = describe::layer(layer, *key, effect, self.options, &decision.selection)?;
+            if row.1.network.is_some() || !layer.has_gain() {
+                self.notes.extend(menu::bond_note(layer.candidate, row.1.network.as_ref(), self.options));
+            }
+            reports.push(row);
         }
         reports.extend(passed_over);
         reports.sort_by_key(|r: &(usize, LayerReport)| r.0);
@@ -121,6 +127,15 @@ impl Run<'_> {
             }
         }
         (chosen, others)
+    }
+
+    fn note_kernel_legs(&mut self, chosen: &[&Candidate]) {
+        if self.options.kernel_legs.is_some() && !chosen.iter().any(|c| layout::has_kernel(c)) {
+            self.notes.push(
+                "--kernel-legs changes nothing: no selected layer is a convolution with a kernel axis longer than 1."
+                    .into(),
+            );
+        }
     }
 
     /// Loads the model into tract and prepares samples; `None` with a note when the model cannot be run.
@@ -264,8 +279,12 @@ impl Run<'_> {
         if let Err(e) = Loaded::new(model.apply(&Patch::default())?.to_bytes()).and_then(|loaded| loaded.check()) {
             self.notes.push(format!("The model cannot be run ({e}): a compilation could not measure quality."));
         }
-        let mut layers: Vec<(usize, LayerReport)> =
-            chosen.iter().map(|c| (c.id, describe::possible(c, self.options))).chain(passed_over).collect();
+        let mut layers = passed_over;
+        for candidate in chosen {
+            let row = describe::possible(candidate, &menu::families(candidate, self.options));
+            self.notes.extend(menu::bond_note(candidate, row.network.as_ref(), self.options));
+            layers.push((candidate.id, row));
+        }
         layers.sort_by_key(|l| l.0);
         Ok(self.report(model, survey, layers.into_iter().map(|(_, l)| l).collect()))
     }
@@ -288,7 +307,9 @@ impl Run<'_> {
                 seed: self.options.seed,
                 activation: self.options.activation.to_string(),
                 core_type: self.options.core_type.to_string(),
-                layout: self.options.layout.map(|l| l.to_string()),
+                topology: self.options.topology.to_string(),
+                layout: self.options.layout.as_ref().map(ToString::to_string),
+                kernel_legs: self.options.kernel_legs.map(|place| place.to_string()),
                 bond: self.options.bond,
             },
             data: None,

@@ -4,8 +4,12 @@
 //! (0.01 is 1 %).
 
 use adntn_fit::quality::Metric;
+use adntn_networks::GeneratorSpec;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::diagram::{self, Panel};
+use crate::error::Error;
 
 /// Version of the JSON form; raised when a field changes its meaning or goes.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -61,8 +65,12 @@ pub struct Settings {
     pub activation: String,
     /// How cores are stored: `float16` or `float32`.
     pub core_type: String,
-    /// The only leg layout allowed, if restricted.
+    /// Which networks replace the weights: `ttn`, `attn` or `mera`.
+    pub topology: String,
+    /// The only leg layout allowed, if restricted: a name, or legs in leaf order.
     pub layout: Option<String>,
+    /// Where the kernel axes of convolutions have legs of their own, if they do.
+    pub kernel_legs: Option<String>,
     /// The only bond dimension allowed, if restricted.
     pub bond: Option<usize>,
 }
@@ -143,21 +151,31 @@ pub struct LayerReport {
     pub top1_agreement: Option<f64>,
     /// Range of compression ratios this layer's generators span (a dry run's answer).
     pub possible_ratios: Option<(f64, f64)>,
+    /// The network in place of the weight, everything but its numbers: legs, tree, bonds and σ. In a dry run the one in the
+    /// middle of those on offer by number of parameters.
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub network: Option<GeneratorSpec>,
 }
 
 /// The tensor network in place of a weight.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GeneratorReport {
-    /// `ttn`.
+    /// `ttn`, `attn` or `mera`.
     pub topology: String,
-    /// `interleaved` or `separated`.
+    /// `interleaved`, `separated` or `custom`.
     pub layout: String,
+    /// Where the legs of a convolution's kernel axes are: `first`, `last` or `with-inputs`; absent when they have none.
+    pub kernel_legs: Option<String>,
+    /// All legs in leaf order, such as `o4 i8 o4 i8`.
+    pub legs: String,
     /// Dimensions of the output legs.
     pub output_legs: Vec<usize>,
     /// Dimensions of the input legs.
     pub input_legs: Vec<usize>,
-    /// Bond dimension χ.
+    /// Bond dimension χ, the largest in use.
     pub bond: usize,
+    /// Leg dimensions of every level, from the top tensor to the physical legs.
+    pub levels: Vec<Vec<usize>>,
     /// σ.
     pub activation: String,
     /// Optimiser steps of the fit.
@@ -209,6 +227,28 @@ impl Report {
     #[must_use]
     pub fn file_ratio(&self) -> Option<f64> {
         self.output.as_ref().map(|o| self.input.bytes as f64 / o.bytes.max(1) as f64)
+    }
+
+    /// The networks of all layers as one SVG: those that replaced weights, or after a dry run the ones in the middle of what
+    /// is on offer.
+    ///
+    /// # Errors
+    /// [`Error::Network`] when a network in the report is inconsistent, as one read from a file may be.
+    pub fn diagram(&self) -> Result<String, Error> {
+        let note = self
+            .output
+            .is_none()
+            .then(|| "dry run: the middle one, by parameters, of the networks on offer for this layer".to_owned());
+        let panel = |layer: &LayerReport| {
+            Some(Panel {
+                layer: layer.layer.clone(),
+                op: layer.op.clone(),
+                dims: layer.shape.clone(),
+                note: note.clone(),
+                network: layer.network.clone()?,
+            })
+        };
+        diagram::svg(&self.layers.iter().filter_map(panel).collect::<Vec<_>>())
     }
 
     /// The JSON Schema (draft 2020-12) of this report's JSON form.

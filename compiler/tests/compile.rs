@@ -190,6 +190,74 @@ fn options_restrict_the_search() {
 }
 
 #[test]
+fn kernel_legs_and_custom_layouts_run_everywhere() {
+    let lenet = fixture("lenet5-mnist.onnx");
+    let data = fixture("mnist-calibration.npz");
+    let options = |more: &[&'static str]| {
+        let calibration = ["--calibration", data.to_str().unwrap(), "--tolerance", "60%", "--layers", "^3$"];
+        let dir = tempfile::tempdir().unwrap();
+        let report = compile(dir.path(), &lenet, &[&calibration[..], more].concat());
+        check_in_runtimes(dir.path(), &lenet, Some(&data));
+        report.layers.iter().find(|l| l.layer == "3").unwrap().generator.clone().unwrap()
+    };
+    let generator = options(&["--kernel-legs", "last", "--bond", "4", "--layout", "interleaved"]);
+    assert_eq!((generator.kernel_legs.as_deref(), generator.legs.as_str()), (Some("last"), "o4 i2 o4 i3 i5 i5"));
+    assert_eq!(generator.levels, [vec![4, 4, 4], vec![4, 2, 4, 3, 5, 5]]);
+    let generator = options(&["--bond", "4", "--layout", "i25@1 o4 i6@0 o4"]);
+    assert_eq!((generator.layout.as_str(), generator.legs.as_str()), ("custom", "i25@1 o4 i6@0 o4"));
+    assert_eq!((generator.output_legs, generator.input_legs), (vec![4, 4], vec![6, 25]));
+}
+
+#[test]
+fn every_topology_runs_everywhere() {
+    for (topology, title) in [("ttn", "TTN"), ("attn", "aTTN"), ("mera", "MERA")] {
+        let dir = tempfile::tempdir().unwrap();
+        let model = write(dir.path(), "in.onnx", |_| {});
+        samples(dir.path(), "x.npy", 64);
+        for legs in ["o4 i4 o4 i3 o2 i2 o2 i2", "o8 i8 o4 i3 o2 i2"] {
+            let options = ["--calibration", "x.npy", "--tolerance", "100%", "--layers", "hidden", "--bond", "3"];
+            let choice = ["--layout", legs, "--topology", topology, "--diagram", "out.svg"];
+            let report = compile(dir.path(), &model, &[&options[..], &choice].concat());
+            let generator = report.layers.iter().find(|l| l.layer == "hidden").unwrap().generator.clone().unwrap();
+            assert_eq!((generator.topology.as_str(), generator.legs.as_str()), (topology, legs));
+            assert_eq!(report.settings.topology, topology);
+            assert!(std::fs::read_to_string(dir.path().join("out.svg")).unwrap().contains(&format!("as {title} with")));
+            check_in_runtimes(dir.path(), &model, None);
+        }
+    }
+}
+
+/// A tree whose last three legs share a parent.
+#[test]
+fn five_legs_run_everywhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let lenet = fixture("lenet5-mnist.onnx");
+    let data = fixture("mnist-calibration.npz");
+    let options = ["--calibration", data.to_str().unwrap(), "--tolerance", "60%", "--layers", "^3$", "--bond", "4"];
+    let report = compile(dir.path(), &lenet, &[&options[..], &["--layout", "i5@1 o4 i6@0 o4@1 i5"]].concat());
+    let row = report.layers.iter().find(|l| l.layer == "3").unwrap();
+    assert_eq!(row.generator.as_ref().unwrap().legs, "i5@1 o4 i6@0 o4 i5");
+    check_in_runtimes(dir.path(), &lenet, Some(&data));
+}
+
+#[test]
+fn a_bond_beyond_what_the_legs_carry_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = write(dir.path(), "in.onnx", |_| {});
+    samples(dir.path(), "x.npy", 64);
+    // The pair o2 i1 carries no more than 2.
+    let layout = ["--layers", "hidden", "--layout", "o4 i4 o4 i3 o2 i1 o2 i4"];
+    let options = ["--calibration", "x.npy", "--tolerance", "100%", "--bond", "4"];
+    let report = compile(dir.path(), &model, &[&layout[..], &options].concat());
+    let generator = report.layers.iter().find(|l| l.layer == "hidden").unwrap().generator.clone().unwrap();
+    assert_eq!((generator.bond, generator.levels[1].as_slice()), (4, &[4, 4, 2, 4][..]));
+    let note = "Layer hidden: χ = 4 is more than some of its legs carry; its bonds were clamped to 2 to 4.";
+    assert!(report.notes.iter().any(|n| n == note), "{:?}", report.notes);
+    let report = compile(dir.path(), &model, &["--bond", "5000", "--layers", "hidden"]);
+    assert!(report.notes.iter().any(|n| n.contains("clamped") && n.contains("Layer hidden")), "{:?}", report.notes);
+}
+
+#[test]
 fn a_dry_run_lists_and_writes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let output = run(dir.path(), &[fixture("lenet5-mnist.onnx").to_str().unwrap(), "--dry-run"]);

@@ -82,6 +82,18 @@ impl fmt::Display for KernelLegs {
     }
 }
 
+impl FromStr for KernelLegs {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        KernelLegs::ALL.iter().copied().find(|k| k.name() == text).ok_or_else(|| Error::UnknownName {
+            what: "place of kernel legs",
+            given: text.to_owned(),
+            known: "first, last, with-inputs",
+        })
+    }
+}
+
 /// The legs of a weight in leaf order.
 ///
 /// *Leaf order* is the row-major order of the tensor whose axes are the legs in this order; it is the order in which a

@@ -1,4 +1,14 @@
-//! Tree tensor network weight generators: layouts, forward, adjoint and start.
+//! Tensor-network weight generators (TTN, aTTN, MERA): layouts, forward, adjoint and start.
+//!
+//! A top tensor A is expanded level by level: every leg by its own isometry w, then pairs of neighbouring legs by
+//! disentanglers u where the topology has them, then σ:
+//!
+//! ```text
+//! T_0 = σ_0(A)      T_l = σ_l(T_{l-1} ×_a w_{l,a} … ×_(k,k+1) u_{l,k} …)      W = s · diag(d) · matrix(T_L)
+//! ```
+//!
+//! The repository's `docs/generators.md` has all formulas with their shapes (forward, adjoint, parameter counts, starts),
+//! their sources, the schedule, and a diagram of each topology.
 
 mod activation;
 mod adjoint;

@@ -163,7 +163,7 @@ impl Shape {
         let mut total = 0u64;
         let mut size = self.levels[0].iter().fold(1u64, |n, &d| n.saturating_mul(d as u64));
         for core in &self.cores[1..] {
-            size = size / core.p.max(1) as u64;
+            size /= core.p.max(1) as u64;
             total = total.saturating_add(size.saturating_mul(core.range.len() as u64));
             size = size.saturating_mul(core.q as u64);
         }

@@ -1,8 +1,8 @@
 //! The arguments of `adntn-compile`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use adntn_compiler::{Activation, CoreType, Error, LayoutKind, Options};
+use adntn_compiler::{Activation, CoreType, Error, KernelLegs, LayoutChoice, Options, Topology};
 use regex::Regex;
 
 /// Makes a trained ONNX model smaller by replacing dense weights with tensor networks fitted to them.
@@ -38,6 +38,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "REGEX", help_heading = "Search")]
     exclude: Option<Regex>,
 
+    /// Which networks replace the weights: ttn (tree tensor network), attn (with disentanglers on the physical legs) or mera
+    /// (with disentanglers on every level).
+    #[arg(long, value_name = "NAME", value_parser = named::<Topology>, help_heading = "Search")]
+    topology: Option<Topology>,
+
     /// Use this bond dimension only, instead of searching for the smallest that keeps the quality.
     #[arg(long, value_name = "N", help_heading = "Search")]
     bond: Option<usize>,
@@ -46,9 +51,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", value_parser = named::<Activation>, help_heading = "Search")]
     activation: Option<Activation>,
 
-    /// Use this leg layout only: interleaved or separated.
-    #[arg(long, value_name = "NAME", value_parser = named::<LayoutKind>, help_heading = "Search")]
-    layout: Option<LayoutKind>,
+    /// Use this leg layout only: interleaved, separated, or legs in leaf order such as "o8 i8 o8 i8".
+    #[arg(long, value_name = "NAME|LEGS", value_parser = named::<LayoutChoice>, help_heading = "Search")]
+    layout: Option<LayoutChoice>,
+
+    /// Give the kernel axes of convolutions legs of their own: first, last, or with-inputs (among the input legs).
+    #[arg(long, value_name = "NAME", value_parser = named::<KernelLegs>, help_heading = "Search")]
+    kernel_legs: Option<KernelLegs>,
 
     /// How cores are stored: float16 (half the bytes, rounded before anything is measured) or float32.
     #[arg(long, value_name = "NAME", value_parser = named::<CoreType>, help_heading = "Search")]
@@ -65,6 +74,11 @@ pub(crate) struct Args {
     /// Also write the report as JSON.
     #[arg(long, value_name = "FILE.json", help_heading = "Output")]
     report: Option<PathBuf>,
+
+    /// Also draw the networks that replace the layers, as SVG; with --dry-run one for each layer from the middle of those on
+    /// offer.
+    #[arg(long, value_name = "FILE.svg", help_heading = "Output")]
+    diagram: Option<PathBuf>,
 
     /// List the layers with their shapes and possible ratios; fit and write nothing.
     #[arg(long, help_heading = "Output")]
@@ -91,26 +105,55 @@ impl Args {
         options.bond = self.bond;
         options.activation = self.activation.unwrap_or(options.activation);
         options.core_type = self.core_type.unwrap_or(options.core_type);
-        options.layout = self.layout;
+        options.layout.clone_from(&self.layout);
+        options.kernel_legs = self.kernel_legs;
+        options.topology = self.topology.unwrap_or(options.topology);
         options.min_elements = self.min_elements.unwrap_or(options.min_elements);
         options.seed = self.seed;
         options.dry_run = self.dry_run;
         options.external_data = self.external_data;
-        if let Some(report) = &self.report
-            && (report == &self.input || Some(report) == self.output.as_ref())
-        {
-            return Err(Error::Usage(format!(
-                "{}: the report would overwrite a model: choose another path",
-                report.display()
-            )));
-        }
+        self.check_paths()?;
         Ok(options)
+    }
+
+    /// Report and diagram must not end up in a model or in each other.
+    fn check_paths(&self) -> Result<(), Error> {
+        let is = |path: &Path, other: Option<&PathBuf>| other.is_some_and(|other| same_file(path, other));
+        for (what, path) in [("report", &self.report), ("diagram", &self.diagram)] {
+            let Some(path) = path else { continue };
+            if is(path, Some(&self.input)) || is(path, self.output.as_ref()) {
+                let path = path.display();
+                return Err(Error::Usage(format!("{path}: the {what} would overwrite a model: choose another path")));
+            }
+        }
+        match &self.diagram {
+            Some(path) if is(path, self.report.as_ref()) => Err(Error::Usage(format!(
+                "{}: report and diagram cannot be one file: choose another path for one of them",
+                path.display()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where the diagram goes.
+    pub(crate) fn diagram(&self) -> Option<&PathBuf> {
+        self.diagram.as_ref()
     }
 
     /// Where the JSON report goes.
     pub(crate) fn report(&self) -> Option<&PathBuf> {
         self.report.as_ref()
     }
+}
+
+/// Whether two paths name one file, which need not exist.
+fn same_file(a: &Path, b: &Path) -> bool {
+    let resolved = |path: &Path| {
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        path.canonicalize()
+            .or_else(|_| Ok::<_, std::io::Error>(folder.canonicalize()?.join(path.file_name().unwrap_or_default())))
+    };
+    a == b || matches!((resolved(a), resolved(b)), (Ok(a), Ok(b)) if a == b)
 }
 
 /// Parses `0.01` or `1%`.

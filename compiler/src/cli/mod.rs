@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use adntn_compiler::{Error, Report, compile_with};
+use adntn_compiler::{Error, compile_with};
 use clap::Parser as _;
 
 use args::Args;
@@ -30,36 +30,42 @@ pub(crate) fn run() -> ExitCode {
 
 fn compile(args: &Args) -> Result<(), Error> {
     let options = args.options()?;
-    if let Some(path) = args.report() {
-        check_writable(path)?;
+    for (what, path) in [("report", args.report()), ("diagram", args.diagram())] {
+        if let Some(path) = path {
+            check_writable(what, path)?;
+        }
     }
     let mut progress = progress::Bars::new();
     let result = compile_with(&options, &mut progress);
     progress.finish();
     let report = result?;
     if let Some(path) = args.report() {
-        write_report(path, &report)?;
+        let json = serde_json::to_string_pretty(&report).map_err(|e| Error::Internal(e.to_string()))?;
+        write_whole(path, &(json + "\n"))?;
+    }
+    if let Some(path) = args.diagram() {
+        write_whole(path, &report.diagram()?)?;
     }
     say(&text::render(&report, options.dry_run));
     Ok(())
 }
 
-/// A report that cannot be written must be known before minutes are spent.
-fn check_writable(path: &Path) -> Result<(), Error> {
+/// What cannot be written must be known before minutes are spent.
+fn check_writable(what: &str, path: &Path) -> Result<(), Error> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !folder.is_dir() {
-        return Err(Error::Usage(format!("{}: the report's folder does not exist", path.display())));
+        return Err(Error::Usage(format!("{}: the {what}'s folder does not exist", path.display())));
     }
     let probe = tempfile::NamedTempFile::new_in(folder);
     probe.map(drop).map_err(|source| Error::Write { path: path.to_path_buf(), source })
 }
 
-fn write_report(path: &Path, report: &Report) -> Result<(), Error> {
+/// Writes a text file whole or not at all.
+fn write_whole(path: &Path, text: &str) -> Result<(), Error> {
     let fail = |source| Error::Write { path: path.to_path_buf(), source };
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let json = serde_json::to_string_pretty(report).map_err(|e| Error::Internal(e.to_string()))?;
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(fail)?;
-    writeln!(file, "{json}").map_err(fail)?;
+    file.write_all(text.as_bytes()).map_err(fail)?;
     file.persist(path).map_err(|e| fail(e.error))?;
     Ok(())
 }

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use adntn_compiler::Report;
 use adntn_compiler::report::{LayerReport, QualityReport, StopReason};
+use adntn_compiler::{Arrangement as _, Report, Topology};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use console::Style;
 
@@ -129,15 +129,7 @@ fn layers(rows: &[LayerReport]) -> String {
         let shape = dims(&row.shape);
         let percent = |v: Option<f64>, digits: usize| v.map_or("–".into(), |v| format!("{:.digits$}%", v * 100.0));
         let note = match (&row.generator, &row.reason) {
-            (Some(g), _) => format!(
-                "{} {} {}·{} χ={} {}",
-                g.topology.to_uppercase(),
-                g.layout,
-                legs(&g.output_legs),
-                legs(&g.input_legs),
-                g.bond,
-                g.activation
-            ),
+            (Some(g), _) => format!("{} {} χ={} {}", title(&g.topology), g.legs, g.bond, g.activation),
             (None, Some(reason)) => reason.clone(),
             (None, None) => String::new(),
         };
@@ -204,8 +196,9 @@ fn dims(shape: &[i64]) -> String {
     shape.iter().map(i64::to_string).collect::<Vec<_>>().join("×")
 }
 
-fn legs(dims: &[usize]) -> String {
-    format!("({})", dims.iter().map(usize::to_string).collect::<Vec<_>>().join(" "))
+/// A topology as the literature writes it.
+fn title(topology: &str) -> String {
+    topology.parse::<Topology>().map_or_else(|_| topology.to_owned(), |known| known.title().to_owned())
 }
 
 /// Digits in groups of three.

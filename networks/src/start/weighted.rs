@@ -45,6 +45,9 @@ impl GroupWeight {
     }
 }
 
+/// Neighbouring legs, the index of the core that makes them, and the product of the faster legs that it makes besides.
+type Group = (Range<usize>, Option<(usize, usize)>);
+
 /// The weighting of every group of legs. Where siblings are made by an isometry alone they are a group; where disentanglers
 /// act, their pairs are groups and so are the other legs, each on its own. Legs that pass through are not weighted.
 pub(crate) fn group_weights(
@@ -60,8 +63,7 @@ pub(crate) fn group_weights(
             shape.tree().children(level).enumerate().find(|(_, children)| children.contains(&leg))?;
         Some((place(CoreKind::Isometry { level, leg: parent })?, children))
     };
-    // The legs of a group, its core, and the product of that core's faster legs.
-    let mut groups: Vec<(Range<usize>, Option<(usize, usize)>)> = Vec::new();
+    let mut groups: Vec<Group> = Vec::new();
     if shape.disentanglers(level).is_empty() {
         for (leg, children) in shape.tree().children(level).enumerate() {
             groups.push((children, place(CoreKind::Isometry { level, leg }).map(|core| (core, 1))));
@@ -76,7 +78,7 @@ pub(crate) fn group_weights(
         }
     }
     let inputs: Vec<usize> = spec.layout.side(Side::Input).iter().map(|leg| leg.dim).collect();
-    let weight = |(range, maker): (Range<usize>, Option<(usize, usize)>)| {
+    let weight = |(range, maker): Group| {
         let legs = &spec.layout.legs()[range];
         let m = legs.iter().map(|leg| leg.dim).product();
         let own: Vec<&Leg> = legs.iter().filter(|leg| leg.side == Side::Input).collect();

@@ -1,5 +1,5 @@
 //! A naive generator, written from the definitions, and random specifications.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::panic)]
 
 use adntn_networks::{
     Activation, Activations, Bonds, CoreKind, Generator, GeneratorSpec, Leg, LegLayout, Real, Side, Topology, Tree,
