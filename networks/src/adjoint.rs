@@ -83,14 +83,20 @@ impl<T: Real> Generator<T> {
     }
 }
 
-/// Inner product, summed in f64.
+/// Inner product, summed in f64, in a fixed number of pieces.
 fn dot<T: Real>(a: &[T], b: &[T]) -> T {
-    let chunks: Vec<f64> = a
-        .par_chunks(1 << 16)
-        .zip(b.par_chunks(1 << 16))
-        .map(|(a, b)| a.iter().zip(b).map(|(a, b)| a.to_f64() * b.to_f64()).sum())
-        .collect();
-    T::from_f64(chunks.iter().sum())
+    const PIECES: usize = 64;
+    let piece = a.len().div_ceil(PIECES).max(1);
+    let mut sums = [0.0; PIECES];
+    let sum = |(sum, (a, b)): (&mut f64, (&[T], &[T]))| {
+        *sum = a.iter().zip(b).map(|(a, b)| a.to_f64() * b.to_f64()).sum();
+    };
+    if a.len() < SERIAL_BELOW {
+        sums.iter_mut().zip(a.chunks(piece).zip(b.chunks(piece))).for_each(sum);
+    } else {
+        sums.par_iter_mut().zip(a.par_chunks(piece).zip(b.par_chunks(piece))).for_each(sum);
+    }
+    T::from_f64(sums.iter().sum())
 }
 
 /// Adjoint of a pass in chunks: blocks of chunks have gradients of their own, which are added up in their order.

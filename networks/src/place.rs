@@ -236,15 +236,12 @@ impl<'a, T: Real> Place<'a, T> {
         let lines = panel.as_chunks::<LANES>().0;
         let to = self.first.wrapping_add(start);
         let aligned = columns == LANES && self.inner.is_multiple_of(LANES) && to.addr().is_multiple_of(64);
-        // Safety: the rows' columns are within the tensor, aligned, and nobody else accesses the chunk; `finish` is called at
-        // the end of the pass.
-        if streamed
-            && self.len >= STREAMED
-            && self.inner <= STREAMED_INNER
-            && aligned
-            && unsafe { T::stream(lines, to, self.inner) }
-        {
-            return;
+        if streamed && aligned && self.len >= STREAMED && self.inner <= STREAMED_INNER {
+            // SAFETY: the rows' columns are within the tensor, aligned, and nobody else accesses the chunk; `finish` is
+            // called at the end of the pass.
+            if unsafe { T::stream(lines, to, self.inner) } {
+                return;
+            }
         }
         for (k, from) in lines.iter().enumerate() {
             // Safety: the row's columns are within the tensor, and nobody else accesses the chunk.

@@ -32,7 +32,7 @@ pub(crate) fn transpose<T: Real>(input: (&[T], usize), rows: usize, columns: usi
 }
 
 /// A matrix to be transposed and where to.
-pub(crate) struct Transposition<'a, T> {
+pub struct Transposition<'a, T> {
     input: &'a [T],
     from: usize,
     rows: usize,
