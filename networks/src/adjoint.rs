@@ -118,13 +118,13 @@ fn blocked<T: Real>(pass: &Pass, params: &[T], input: &mut [T], d: &[T], gradien
             pack_cores(pass, params, back, pack_transposed);
             let mut work = Work::new(pass, scratch);
             let mut chunks = pass.block(block).peekable();
-            // Safety: chunks are disjoint, and each belongs to one block, which one task works on.
+            // SAFETY: chunks are disjoint, and each belongs to one block, which one task works on.
             #[allow(unsafe_code)]
             unsafe {
                 work.load_first(pass, &place, chunks.peek().copied(), d);
             }
             while let Some(chunk) = chunks.next() {
-                // Safety: as above.
+                // SAFETY: as above.
                 #[allow(unsafe_code)]
                 unsafe {
                     work.turn(pass, (there, back), &place, (chunk, chunks.peek().copied()), d, sums);
@@ -216,7 +216,7 @@ impl<'s, T: Real> Work<'s, T> {
     /// No other task may write to the chunk of `place` during the call.
     #[allow(unsafe_code)]
     unsafe fn load_first(&mut self, pass: &Pass, place: &Place<'_, T>, chunk: Option<Chunk>, d: &[T]) {
-        // Safety: by the caller.
+        // SAFETY: by the caller.
         unsafe { place.loading(chunk, self.input[0], STEPS) }.finish();
         Loading::of(pass, pass.steps.len(), d, chunk, self.d[0], STEPS).finish();
     }
@@ -247,7 +247,7 @@ impl<'s, T: Real> Work<'s, T> {
             (start, first) = (start + pass.sizes[k + 1] * width, first + step.core.len());
         }
         let parts = width / LANES;
-        // Safety: by the caller.
+        // SAFETY: by the caller.
         let mut next_input = unsafe { place.loading(next, next_input, count * parts) };
         let mut next_d = Loading::of(pass, count, d, next, next_d, count * parts);
         let (mut last, mut end, mut sums) = (back.len(), start, sums);
@@ -266,7 +266,7 @@ impl<'s, T: Real> Work<'s, T> {
                 if k == 0 {
                     let values = &mut input[index * to.len()..(index + 1) * to.len()];
                     replace_by_gradient(pass.reads, to, values);
-                    // Safety: by the caller.
+                    // SAFETY: by the caller.
                     unsafe { place.store(chunk, index, values, false) };
                 }
                 next_input.step();

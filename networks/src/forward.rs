@@ -82,7 +82,7 @@ fn run<T: Real>(pass: &Pass, params: &[T], input: &[T], output: &mut [T], scale:
                 for (index, panel) in local.chunks_exact(pass.sizes[0] * LANES).take(parts).enumerate() {
                     let result = expand_panel(pass, tiles, panel, spare);
                     activate(pass.writes, scale, result);
-                    // Safety: chunks are disjoint, and each belongs to one block, which one task works on.
+                    // SAFETY: chunks are disjoint, and each belongs to one block, which one task works on.
                     #[allow(unsafe_code)]
                     unsafe {
                         place.store(chunk, index, result, true);

@@ -45,7 +45,7 @@ impl Strided {
 pub(crate) fn multiply<T: Real>(dst: (&mut [T], Strided), accumulate: bool, a: (&[T], Strided), b: (&[T], Strided)) {
     let ((dst, d), (a, sa), (b, sb)) = (dst, a, b);
     assert!(d.span() <= dst.len(), "the product must fit its slice");
-    // Safety: `dst` is an exclusive slice that holds all of `d`.
+    // SAFETY: `dst` is an exclusive slice that holds all of `d`.
     #[allow(unsafe_code)]
     unsafe {
         multiply_into(dst.as_mut_ptr(), d, accumulate, (a, sa), (b, sb));
@@ -69,7 +69,7 @@ pub(crate) unsafe fn multiply_into<T: Real>(
     assert!(sa.columns == sb.rows && sa.rows == d.rows && sb.columns == d.columns, "shapes must agree");
     // Strides of slices never exceed isize::MAX.
     let step = |s: usize| s as isize;
-    // Safety: the operands fit their slices and the shapes agree, both checked above; the destination by the caller.
+    // SAFETY: the operands fit their slices and the shapes agree, both checked above; the destination by the caller.
     unsafe {
         gemm::gemm(
             d.rows,

@@ -21,10 +21,10 @@ pub(crate) struct Place<'a, T> {
     tensor: PhantomData<&'a mut [T]>,
 }
 
-// Safety: access is by unsafe methods only, whose callers keep the tasks' chunks apart; elements are Send.
+// SAFETY: access is by unsafe methods only, whose callers keep the tasks' chunks apart; elements are Send.
 #[allow(unsafe_code)]
 unsafe impl<T: Send> Send for Place<'_, T> {}
-// Safety: as above.
+// SAFETY: as above.
 #[allow(unsafe_code)]
 unsafe impl<T: Send> Sync for Place<'_, T> {}
 
@@ -126,7 +126,7 @@ impl<'a, T: Real> Loading<'a, T> {
         local: &'a mut [T],
         steps: usize,
     ) -> Self {
-        // Safety: the tensor is borrowed.
+        // SAFETY: the tensor is borrowed.
         #[allow(unsafe_code)]
         unsafe {
             Loading::new((tensor.as_ptr(), tensor.len()), (pass.sizes[step], pass.inner), chunk, local, steps)
@@ -139,7 +139,7 @@ impl<'a, T: Real> Loading<'a, T> {
         for index in self.done..runs.count().min(self.done + self.step) {
             let (start, len) = runs.place(index);
             assert!(start + len <= self.len, "chunks lie within their tensor");
-            // Safety: the run is within the tensor, and nobody writes to it, by the contract of `new`.
+            // SAFETY: the run is within the tensor, and nobody writes to it, by the contract of `new`.
             #[allow(unsafe_code)]
             let from = unsafe { std::slice::from_raw_parts(self.first.add(start), len) };
             runs.load(index, from, self.local);
@@ -172,7 +172,7 @@ impl<'a, T: Real> Loading<'a, T> {
 fn prefetch<T>(first: *const T, len: usize) {
     #[cfg(target_arch = "x86_64")]
     for line in (0..len * size_of::<T>()).step_by(64) {
-        // Safety: the instruction accesses no memory as far as the program is concerned, and never fails.
+        // SAFETY: the instruction accesses no memory as far as the program is concerned, and never fails.
         #[allow(unsafe_code)]
         unsafe {
             use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
@@ -207,7 +207,7 @@ impl<'a, T: Real> Place<'a, T> {
     /// Nobody may write to the chunk until it is loaded.
     #[allow(unsafe_code)]
     pub unsafe fn loading<'l>(&'l self, chunk: Option<Chunk>, local: &'l mut [T], steps: usize) -> Loading<'l, T> {
-        // Safety: the tensor is borrowed for as long as this; the rest by the caller.
+        // SAFETY: the tensor is borrowed for as long as this; the rest by the caller.
         unsafe { Loading::new((self.first, self.len), (self.rows, self.inner), chunk, local, steps) }
     }
 
@@ -226,7 +226,7 @@ impl<'a, T: Real> Place<'a, T> {
         if self.inner == 1 {
             let start = (chunk.start + first) * rows;
             assert!(start + columns * rows <= self.len, "chunks lie within their tensor");
-            // Safety: the columns are within the tensor, and nobody else accesses the chunk.
+            // SAFETY: the columns are within the tensor, and nobody else accesses the chunk.
             let to = unsafe { std::slice::from_raw_parts_mut(self.first.add(start), columns * rows) };
             transpose((panel, LANES), rows, columns, (to, rows));
             return;
@@ -244,7 +244,7 @@ impl<'a, T: Real> Place<'a, T> {
             }
         }
         for (k, from) in lines.iter().enumerate() {
-            // Safety: the row's columns are within the tensor, and nobody else accesses the chunk.
+            // SAFETY: the row's columns are within the tensor, and nobody else accesses the chunk.
             let to = unsafe { std::slice::from_raw_parts_mut(self.first.add(start + k * self.inner), columns) };
             match to.as_mut_array::<LANES>() {
                 Some(to) => *to = *from,

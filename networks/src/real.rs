@@ -113,7 +113,7 @@ macro_rules! real {
 
             #[allow(unsafe_code)]
             unsafe fn stream(panel: &[[Self; LANES]], first: *mut Self, step: usize) -> bool {
-                // Safety: by the caller.
+                // SAFETY: by the caller.
                 unsafe { $stream(panel, first, step) }
             }
         }

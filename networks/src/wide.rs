@@ -42,10 +42,10 @@ impl Matrices {
 /// A pointer that tasks share which write to disjoint elements.
 struct Shared<T>(*mut T);
 
-// Safety: the pointer is only a place; each use states why its accesses are exclusive.
+// SAFETY: the pointer is only a place; each use states why its accesses are exclusive.
 #[allow(unsafe_code)]
 unsafe impl<T: Send> Send for Shared<T> {}
-// Safety: as above.
+// SAFETY: as above.
 #[allow(unsafe_code)]
 unsafe impl<T: Send> Sync for Shared<T> {}
 
@@ -71,7 +71,7 @@ pub(crate) fn forward<T: Real>(pass: &Pass, params: &[T], input: &[T], output: &
             let (target, tile) = to.columns(index, start, columns);
             let tile = Strided { rows, ..tile };
             let part = Strided::pitched(step.p, rows, step.q).transposed();
-            // Safety: tiles are disjoint sets of elements of `output`, which has the length of all matrices together and is
+            // SAFETY: tiles are disjoint sets of elements of `output`, which has the length of all matrices together and is
             // exclusively borrowed.
             #[allow(unsafe_code)]
             unsafe {
@@ -85,7 +85,7 @@ pub(crate) fn forward<T: Real>(pass: &Pass, params: &[T], input: &[T], output: &
     let place = Shared(output.as_mut_ptr());
     for_each(pieces, pass.multiply_adds(), |piece| {
         let start = piece << 16;
-        // Safety: the pieces are disjoint and within `output`, which is exclusively borrowed.
+        // SAFETY: the pieces are disjoint and within `output`, which is exclusively borrowed.
         #[allow(unsafe_code)]
         let xs = unsafe { std::slice::from_raw_parts_mut(place.get().add(start), (len - start).min(1 << 16)) };
         activate(pass.writes, scale, xs);
@@ -110,7 +110,7 @@ pub(crate) fn adjoint<T: Real>(pass: &Pass, params: &[T], input: &mut [T], d: &[
                 let (other, d_matrix) = to.columns(index, 0, to.one.columns);
                 let rows = Strided { rows: columns, ..d_matrix };
                 let d = (&d[other + start * d_matrix.row_step..], rows.transposed());
-                // Safety: the tasks' columns of the core's (p, q) elements are disjoint, and these are exclusively borrowed.
+                // SAFETY: the tasks' columns of the core's (p, q) elements are disjoint, and these are exclusively borrowed.
                 #[allow(unsafe_code)]
                 unsafe {
                     let to = place.get().add(start);
@@ -139,7 +139,7 @@ pub(crate) fn adjoint<T: Real>(pass: &Pass, params: &[T], input: &mut [T], d: &[
             multiply((result, shape), false, (core, Strided::rows(p, q)), (&d[other..], d_matrix));
             for k in 0..runs {
                 for j in 0..run {
-                    // Safety: the tasks' columns are disjoint elements of `input`, which is exclusively borrowed.
+                    // SAFETY: the tasks' columns are disjoint elements of `input`, which is exclusively borrowed.
                     #[allow(unsafe_code)]
                     let x = unsafe { *place.get().add(first + k * run_step + j * element_step) };
                     old[k * run + j] = x;
@@ -148,7 +148,7 @@ pub(crate) fn adjoint<T: Real>(pass: &Pass, params: &[T], input: &mut [T], d: &[
             replace_by_gradient(pass.reads, result, old);
             for k in 0..runs {
                 for j in 0..run {
-                    // Safety: as above.
+                    // SAFETY: as above.
                     #[allow(unsafe_code)]
                     unsafe {
                         *place.get().add(first + k * run_step + j * element_step) = old[k * run + j];

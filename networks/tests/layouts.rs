@@ -2,7 +2,7 @@
 
 mod common;
 
-use adntn_networks::{Error, LayoutKind, Leg, LegLayout, Side, factorise};
+use adntn_networks::{Error, KernelLegs, LayoutKind, Leg, LegLayout, Side, factorise};
 use common::layouts;
 use proptest::prelude::*;
 
@@ -46,6 +46,11 @@ proptest! {
         let mut back = Vec::new();
         layout.scatter(&leaf, outputs, inputs, &mut back);
         prop_assert_eq!(back, w);
+    }
+
+    #[test]
+    fn layouts_are_read_as_they_are_written(layout in prop_oneof![layouts(4, 16), layouts(9, 5)]) {
+        prop_assert_eq!(layout.to_string().parse::<LegLayout>(), Ok(layout));
     }
 
     #[test]
@@ -120,4 +125,33 @@ fn inconsistent_layouts_are_refused() {
     assert_eq!(refused(vec![o(2, 0), i(2, 0), o(2, 1), i(2, 0)]), Error::Places { side: "input", count: 2, place: 1 });
     assert_eq!(refused(vec![o(usize::MAX, 0), i(2, 0), o(2, 1), i(2, 1)]), Error::TooLarge);
     assert!("diagonal".parse::<LayoutKind>().unwrap_err().to_string().contains("interleaved, separated"));
+}
+
+#[test]
+fn kernel_legs_hang_where_they_are_asked_for() {
+    let conv = |kind, place, kernel: &[usize]| LegLayout::for_conv(kind, place, 16, 9, kernel, 4).unwrap().to_string();
+    let cases = [
+        (LayoutKind::Interleaved, KernelLegs::First, "i5@2 i3@3 o4 i3@0 o4 i3@1"),
+        (LayoutKind::Interleaved, KernelLegs::Last, "o4 i3 o4 i3 i5 i3"),
+        (LayoutKind::Interleaved, KernelLegs::WithInputs, "o4 i3 i3 o4 i5 i3"),
+        (LayoutKind::Separated, KernelLegs::First, "i5@2 i3@3 o4 o4 i3@0 i3@1"),
+        (LayoutKind::Separated, KernelLegs::Last, "o4 o4 i3 i3 i5 i3"),
+        (LayoutKind::Separated, KernelLegs::WithInputs, "o4 o4 i3 i3 i5 i3"),
+    ];
+    for (kind, place, legs) in cases {
+        assert_eq!(conv(kind, place, &[5, 1, 3]), legs, "{kind}, {place}");
+    }
+    assert_eq!(conv(LayoutKind::Interleaved, KernelLegs::First, &[1, 1]), "o4 i3 o4 i3");
+}
+
+#[test]
+fn text_that_is_no_layout_is_refused() {
+    let refused = |text: &str| text.parse::<LegLayout>().unwrap_err();
+    for word in ["x4", "o", "o4@", "ox", "4", "o-4", "ö4", "o4@x"] {
+        let error = refused(&format!("o4 i4 {word} i4"));
+        assert!(matches!(&error, Error::UnknownName { what: "leg", given, .. } if given == word), "{error}");
+    }
+    assert_eq!(refused("o4 i4 o4"), Error::LegCount { legs: 3, needed: 4 });
+    assert_eq!(refused("o4 i4 o4 i0"), Error::EmptyLeg { leg: 3 });
+    assert_eq!(refused("o4@0 i4 o4@0 i4"), Error::Places { side: "output", count: 2, place: 1 });
 }

@@ -2,9 +2,10 @@
 
 mod common;
 
-use adntn_networks::start::{START_TOLERANCE, hierarchical_svd};
+use adntn_networks::start::{Disentanglers, START_TOLERANCE, hierarchical_svd, hierarchical_svd_with};
 use adntn_networks::{
-    Activation, Activations, Bonds, Error, Generator, GeneratorSpec, InputWeighting, LayoutKind, LegLayout, Side,
+    Activation, Activations, Bonds, CoreKind, Error, Generator, GeneratorSpec, InputWeighting, KernelLegs, LayoutKind,
+    LegLayout, Side, Topology,
 };
 use common::layouts;
 use proptest::prelude::*;
@@ -32,20 +33,81 @@ fn spec(layout: LegLayout, outputs: usize, inputs: usize, chi: usize, sigma: Act
     GeneratorSpec::ttn(outputs, inputs, layout, Bonds::Uniform(chi), sigma)
 }
 
+/// `spec` without σ and with the given bond dimension.
+fn linear(mut spec: GeneratorSpec, chi: usize) -> GeneratorSpec {
+    spec.bonds = Bonds::Uniform(chi);
+    spec.activations = Activations::Uniform(Activation::Identity);
+    spec
+}
+
+fn disentanglers() -> impl Strategy<Value = Disentanglers> {
+    prop::sample::select(vec![Disentanglers::Identity, Disentanglers::Procrustes { sweeps: 2 }])
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn large_bonds_reproduce_the_weight(
-        layout in prop_oneof![layouts(4, 6), layouts(8, 3)],
-        cut in (0.0f64..1.0, 0.0f64..1.0),
+    fn large_bonds_reproduce_the_weight(spec in common::specs(), how in disentanglers(), seed in any::<u64>()) {
+        let spec = linear(spec, usize::MAX);
+        let w = random_weight(spec.outputs, spec.inputs, seed);
+        let g = hierarchical_svd_with(&w, &spec, None, how).unwrap();
+        prop_assert!(relative_error(&w, &g.matrix()) < 1e-5);
+    }
+
+    #[test]
+    fn kernel_legs_anywhere_reproduce_the_weight(
+        kind in prop::sample::select(LayoutKind::ALL),
+        place in prop::sample::select(KernelLegs::ALL),
+        topology in prop::sample::select(Topology::ALL),
+        (outputs, channels) in (1usize..20, 1usize..14),
+        kernel in prop::collection::vec(1usize..4, 1..4),
+        legs in 4usize..8,
         seed in any::<u64>(),
     ) {
-        let part = |whole: usize, share: f64| (whole - (whole as f64 * share * 0.5) as usize).max(1);
-        let (outputs, inputs) = (part(layout.outputs(), cut.0), part(layout.inputs(), cut.1));
+        let inputs = channels * kernel.iter().product::<usize>();
+        let layout = LegLayout::for_conv(kind, place, outputs, channels, &kernel, legs).unwrap();
+        let bonds = Bonds::Uniform(usize::MAX);
+        let spec = GeneratorSpec::new(topology, outputs, inputs, layout, bonds, Activation::Identity);
         let w = random_weight(outputs, inputs, seed);
-        let g = hierarchical_svd(&w, &spec(layout, outputs, inputs, usize::MAX, Activation::Identity), None).unwrap();
-        prop_assert!(relative_error(&w, &g.matrix()) < 1e-5);
+        prop_assert!(relative_error(&w, &hierarchical_svd(&w, &spec, None).unwrap().matrix()) < 1e-5);
+    }
+
+    #[test]
+    fn weighted_starts_with_large_bonds_are_exact(spec in common::specs(), how in disentanglers(), seed in any::<u64>()) {
+        let spec = linear(spec, usize::MAX);
+        let w = random_weight(spec.outputs, spec.inputs, seed);
+        let variances: Vec<f64> = (0..spec.layout.inputs()).map(|k| 0.2 + (k % 7) as f64).collect();
+        let g = hierarchical_svd_with(&w, &spec, Some(&diagonal(&variances)), how).unwrap();
+        prop_assert!(relative_error(&w, &g.matrix()) < 1e-4);
+    }
+
+    #[test]
+    fn procrustes_is_no_worse_than_identity_for_one_level(
+        layout in layouts(4, 5), chi in 1usize..7, seed in any::<u64>(),
+    ) {
+        let (outputs, inputs) = (layout.outputs(), layout.inputs());
+        let w = random_weight(outputs, inputs, seed);
+        let spec = GeneratorSpec::new(Topology::Attn, outputs, inputs, layout, Bonds::Uniform(chi), Activation::Identity);
+        let error = |how| relative_error(&w, &hierarchical_svd_with(&w, &spec, None, how).unwrap().matrix());
+        let (improved, plain) = (error(Disentanglers::Procrustes { sweeps: 4 }), error(Disentanglers::Identity));
+        prop_assert!(improved <= plain + 1e-5);
+    }
+
+    #[test]
+    fn disentanglers_of_a_start_are_orthogonal(spec in common::specs(), seed in any::<u64>()) {
+        let spec = linear(spec, 3);
+        let w = random_weight(spec.outputs, spec.inputs, seed);
+        let g = hierarchical_svd_with(&w, &spec, None, Disentanglers::Procrustes { sweeps: 2 }).unwrap();
+        for core in g.shape().cores.iter().filter(|c| matches!(c.kind, CoreKind::Disentangler { .. })) {
+            let u = g.core(core);
+            let n = u.len().isqrt();
+            prop_assert_eq!(n * n, u.len());
+            for (a, b) in (0..n).flat_map(|a| (0..n).map(move |b| (a, b))) {
+                let product: f32 = (0..n).map(|k| u[a * n + k] * u[b * n + k]).sum();
+                prop_assert!((product - f32::from(u8::from(a == b))).abs() < 1e-4);
+            }
+        }
     }
 
     #[test]
@@ -73,18 +135,16 @@ proptest! {
 
     #[test]
     fn nonlinear_starts_are_near_the_linear_one(
-        layout in layouts(8, 3), chi in 1usize..6, softsign in any::<bool>(), last_linear in any::<bool>(), seed in any::<u64>(),
+        spec in common::specs(), chi in 1usize..6, softsign in any::<bool>(), last_linear in any::<bool>(),
+        how in disentanglers(), seed in any::<u64>(),
     ) {
-        let (outputs, inputs) = (layout.outputs(), layout.inputs());
-        let w = random_weight(outputs, inputs, seed);
-        let linear = hierarchical_svd(&w, &spec(layout.clone(), outputs, inputs, chi, Activation::Identity), None).unwrap();
+        let mut spec = linear(spec, chi);
+        let w = random_weight(spec.outputs, spec.inputs, seed);
+        let line = hierarchical_svd_with(&w, &spec, None, how).unwrap();
         let sigma = if softsign { Activation::Softsign } else { Activation::Tanh };
-        let mut spec = spec(layout, outputs, inputs, chi, sigma);
-        if !last_linear {
-            spec.activations = Activations::Uniform(sigma);
-        }
-        let g = hierarchical_svd(&w, &spec, None).unwrap();
-        prop_assert!(relative_error(&linear.matrix(), &g.matrix()) <= START_TOLERANCE);
+        spec.activations = if last_linear { Activations::LastLinear(sigma) } else { Activations::Uniform(sigma) };
+        let g = hierarchical_svd_with(&w, &spec, None, how).unwrap();
+        prop_assert!(relative_error(&line.matrix(), &g.matrix()) <= START_TOLERANCE);
     }
 }
 

@@ -215,7 +215,7 @@ fn dots_tile<T: Real, S: Simd, const P: usize, const Q: usize>(
         sums.copy_from_slice(&totals[(row + a) * q + column..][..Q]);
     }
     for (input, d) in input.chunks_exact(p * width).zip(d.chunks_exact(q * width)) {
-        // Safety: row + P ≤ p, column + Q ≤ q and y < width, so the vectors lie within the chunks of p·width and q·width.
+        // SAFETY: row + P ≤ p, column + Q ≤ q and y < width, so the vectors lie within the chunks of p·width and q·width.
         #[allow(unsafe_code, clippy::needless_range_loop)]
         unsafe {
             let (mut x, mut d) = (input.as_ptr().add(row * width), d.as_ptr().add(column * width));
@@ -354,7 +354,7 @@ fn outer_tile<T: Real, S: Simd, const R: usize, const V: usize>(
     let (mut value, mut column) = (values[row * right..].as_ptr(), block.as_ptr());
     let mut left = right;
     for _ in 0..columns {
-        // Safety: `column` walks through the `columns`·V vectors of `block`. `value` walks along row `row` of one (rows, right)
+        // SAFETY: `column` walks through the `columns`·V vectors of `block`. `value` walks along row `row` of one (rows, right)
         // matrix of `values` after the other, and row + k < rows.
         #[allow(unsafe_code, clippy::needless_range_loop)]
         unsafe {

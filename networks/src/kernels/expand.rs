@@ -130,7 +130,7 @@ fn expand_rows<T: Real, S: Simd, const Q: usize, const TILE: usize>(
     let mut y = 0;
     while y < width {
         let mut sums = [[zero; TILE]; Q];
-        // Safety: the loop reads `tile`'s p·Q elements in their order, and vectors y…y + TILE ≤ width of each of `input`'s p rows
+        // SAFETY: the loop reads `tile`'s p·Q elements in their order, and vectors y…y + TILE ≤ width of each of `input`'s p rows
         // of `width`; `out` has Q rows of as many.
         #[allow(unsafe_code, clippy::needless_range_loop)]
         unsafe {

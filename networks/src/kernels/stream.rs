@@ -29,7 +29,7 @@ pub(crate) unsafe fn stream_f32(panel: &[[f32; LANES]], first: *mut f32, step: u
             for (k, row) in self.panel.iter().enumerate() {
                 let [low, high]: [[f32; LANES / 2]; 2] = pulp::cast(*row);
                 let to = self.first.wrapping_add(k * self.step);
-                // Safety: by the caller.
+                // SAFETY: by the caller.
                 unsafe {
                     avx._mm256_stream_ps(to, pulp::cast(low));
                     avx._mm256_stream_ps(to.wrapping_add(LANES / 2), pulp::cast(high));
@@ -60,7 +60,7 @@ pub(crate) unsafe fn stream_f32(_: &[[f32; LANES]], _: *mut f32, _: usize) -> bo
 /// Makes what was streamed by this thread visible to others, as ordinary writes would be.
 pub(crate) fn finish() {
     #[cfg(target_arch = "x86_64")]
-    // Safety: every x86-64 processor has this instruction.
+    // SAFETY: every x86-64 processor has this instruction.
     #[allow(unsafe_code)]
     unsafe {
         std::arch::x86_64::_mm_sfence();

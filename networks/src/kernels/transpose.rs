@@ -86,7 +86,7 @@ pub(crate) fn transpose_f32(task: &mut Transposition<'_, f32>) -> bool {
             let (input, out) = (input.as_ptr(), out.as_mut_ptr());
             for r in (0..*rows / B * B).step_by(B) {
                 for c in (0..*columns / B * B).step_by(B) {
-                    // Safety: block and lines are within the matrix, which fits its slice, as `transpose` has checked.
+                    // SAFETY: block and lines are within the matrix, which fits its slice, as `transpose` has checked.
                     let line = |k: usize| unsafe { avx._mm256_loadu_ps(input.add((r + k) * *from + c)) };
                     let rows = [line(0), line(1), line(2), line(3), line(4), line(5), line(6), line(7)];
                     // Pairs, then fours, then halves of lines change places.
@@ -110,7 +110,7 @@ pub(crate) fn transpose_f32(task: &mut Transposition<'_, f32>) -> bool {
                         high(b3, b7),
                     ];
                     for (k, line) in turned.into_iter().enumerate() {
-                        // Safety: likewise.
+                        // SAFETY: likewise.
                         unsafe { avx._mm256_storeu_ps(out.add((c + k) * *to + r), line) };
                     }
                 }
