@@ -128,6 +128,21 @@ impl Model {
         }
     }
 
+    /// The data of a tensor of this model in raw form: little-endian, row-major, of any type but strings.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] where type, shape and data disagree, or the tensor holds strings; [`Error::External`] where its
+    /// range passes the end of the external file.
+    pub fn raw<'a>(&'a self, tensor: &'a pb::TensorProto) -> Result<Cow<'a, [u8]>, Error> {
+        let wrong = |problem| Error::Tensor { tensor: tensor.name().to_owned(), problem };
+        tensor::check(tensor).map_err(wrong)?;
+        if tensor::is_external(tensor) {
+            return self.source.files.slice(tensor).map(Cow::Borrowed);
+        }
+        let bytes = tensor::raw_bytes(tensor).map_err(wrong)?.ok_or_else(|| wrong(TensorProblem::RawStrings))?;
+        Ok(Cow::Owned(bytes.to_vec()))
+    }
+
     /// Size of a tensor's data in raw form, in bytes: the product of the dimensions times the width of the type (of
     /// strings, the sum of their lengths).
     ///

@@ -1,0 +1,144 @@
+//! Where a model can be cut so that the part before does not depend on what is trained.
+
+use std::collections::{HashMap, HashSet};
+
+use adntn_onnx::pb::tensor_proto::DataType;
+use adntn_onnx::{Model, pb};
+
+use crate::Error;
+use crate::attributes::Node;
+use crate::order::{exists, needed, reads};
+
+/// The values that do not depend on any of `trainable`, but on an input of the graph, and that the nodes which do depend
+/// on them read on the way to `outputs`; in the order in which they are first read. Graph inputs may be among them.
+///
+/// These are the inputs for a [`Network`](crate::Network) of the trainable tail. Integers (shapes that a graph computes)
+/// are not among them: they are traced back to the float values whose shape they describe, and computed in the tail.
+///
+/// # Errors
+/// [`Error::NoValue`] for a name that the graph does not have.
+pub fn frontier(model: &Model, trainable: &[String], outputs: &[String]) -> Result<Vec<String>, Error> {
+    if let Some(name) = trainable.iter().chain(outputs).find(|name| !exists(model, name)) {
+        return Err(Error::NoValue { name: name.clone() });
+    }
+    let graph = model.graph();
+    let given: HashSet<&str> =
+        graph.input.iter().map(pb::ValueInfoProto::name).filter(|name| model.index().initializer(name).is_none()).collect();
+    let leaves: HashSet<&str> = trainable.iter().map(String::as_str).collect();
+    let stops: HashSet<&str> = given.union(&leaves).copied().collect();
+    let order = needed(model, &stops, outputs)?;
+
+    let mut trained = leaves;
+    let mut variable = given;
+    for &number in &order {
+        let node = &graph.node[number];
+        for set in [&mut trained, &mut variable] {
+            if reads(node).any(|name| set.contains(name)) {
+                set.extend(node.output.iter().map(String::as_str));
+            }
+        }
+    }
+    let kinds = Kinds::new(model);
+    let mut cut = Cut { model, kinds, variable: &variable, found: Vec::new(), seen: HashSet::new() };
+    for &number in &order {
+        let node = &graph.node[number];
+        if reads(node).any(|name| trained.contains(name)) {
+            reads(node).filter(|name| !trained.contains(name)).for_each(|name| cut.at(name));
+        }
+    }
+    outputs.iter().filter(|name| !trained.contains(name.as_str())).for_each(|name| cut.at(name));
+    Ok(cut.found)
+}
+
+struct Cut<'a> {
+    model: &'a Model,
+    kinds: Kinds<'a>,
+    variable: &'a HashSet<&'a str>,
+    found: Vec<String>,
+    seen: HashSet<&'a str>,
+}
+
+impl<'a> Cut<'a> {
+    fn at(&mut self, name: &'a str) {
+        let mut pending = vec![name];
+        while let Some(name) = pending.pop() {
+            if !self.variable.contains(name) || !self.seen.insert(name) {
+                continue;
+            }
+            match self.model.index().producer(name) {
+                Some(number) if self.kinds.is_integer(name) => {
+                    pending.extend(reads(&self.model.graph().node[number]));
+                }
+                _ => self.found.push(name.to_owned()),
+            }
+        }
+    }
+}
+
+/// Which values are integers or truth values, by their types where those are known, else by their operators.
+pub(crate) struct Kinds<'a> {
+    model: &'a Model,
+    known: HashMap<&'a str, bool>,
+}
+
+impl<'a> Kinds<'a> {
+    pub(crate) fn new(model: &'a Model) -> Kinds<'a> {
+        let graph = model.graph();
+        let mut known: HashMap<&str, bool> = HashMap::new();
+        for value in graph.input.iter().chain(&graph.value_info).chain(&graph.output) {
+            if let Some(element) = element_type(value) {
+                known.insert(value.name(), is_integer_type(element));
+            }
+        }
+        for tensor in &graph.initializer {
+            known.insert(tensor.name(), is_integer_type(tensor.data_type()));
+        }
+        Kinds { model, known }
+    }
+
+    pub(crate) fn is_integer(&self, name: &str) -> bool {
+        // Pass-through operators are followed to where the type shows; a valid graph has no cycle.
+        let mut name = name;
+        loop {
+            if let Some(&integer) = self.known.get(name) {
+                return integer;
+            }
+            let Some(number) = self.model.index().producer(name) else { return false };
+            let proto = &self.model.graph().node[number];
+            let node = Node { proto, opset: 0 };
+            let from = match proto.op_type() {
+                "Shape" | "Size" | "ArgMax" | "ArgMin" | "NonZero" | "Equal" | "Greater" | "GreaterOrEqual" | "Less"
+                | "LessOrEqual" | "Not" | "And" | "Or" | "Xor" => return true,
+                "Cast" => return node.int_or("to", 1).is_ok_and(|to| is_integer_type(to as i32)),
+                "Constant" | "ConstantOfShape" => return constant_is_integer(&node),
+                "Where" => 1,
+                "Gather" | "Concat" | "Slice" | "Unsqueeze" | "Squeeze" | "Reshape" | "Flatten" | "Add" | "Sub"
+                | "Mul" | "Div" | "Mod" | "Min" | "Max" | "Identity" | "Transpose" | "Split" | "Expand" | "Range"
+                | "Abs" | "Neg" | "ReduceProd" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "Tile" | "Clip" => 0,
+                _ => return false,
+            };
+            match proto.input.get(from) {
+                Some(next) => name = next,
+                None => return false,
+            }
+        }
+    }
+}
+
+fn constant_is_integer(node: &Node) -> bool {
+    let tensor = node.attribute("value").and_then(|attribute| attribute.t.as_ref());
+    let numbers = node.attribute("value_int").is_some() || node.attribute("value_ints").is_some();
+    tensor.map_or(numbers, |tensor| is_integer_type(tensor.data_type()))
+}
+
+fn element_type(value: &pb::ValueInfoProto) -> Option<i32> {
+    match value.r#type.as_ref()?.value.as_ref()? {
+        pb::type_proto::Value::TensorType(tensor) => tensor.elem_type.filter(|&element| element != 0),
+        _ => None,
+    }
+}
+
+fn is_integer_type(element: i32) -> bool {
+    use DataType::{Bool, Int8, Int16, Int32, Int64, Uint8, Uint16, Uint32, Uint64};
+    [Bool, Int8, Int16, Int32, Int64, Uint8, Uint16, Uint32, Uint64].iter().any(|&integer| integer as i32 == element)
+}

@@ -1,0 +1,399 @@
+//! A part of a model, ready to run.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use adntn_onnx::pb::tensor_proto::DataType;
+use adntn_onnx::{Model, pb};
+
+use crate::attributes::Node;
+use crate::backend;
+use crate::constants;
+use crate::frontier::Kinds;
+use crate::guard::guarded;
+use crate::ops::{self, Op};
+use crate::order::{exists, label, needed, operator};
+use crate::tensor::Tensor;
+use crate::value::{Constant, Inputs, Value};
+use crate::{Array, Error, Pass};
+
+/// What to differentiate: the part of a model between `inputs` and `outputs`.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Values that the caller gives: graph inputs or inner values.
+    pub inputs: &'a [String],
+    /// Values that the caller wants.
+    pub outputs: &'a [String],
+    /// Initializers and outputs of Constant nodes, of type FLOAT, that are leaves.
+    pub trainable: &'a [String],
+}
+
+/// Where a node finds an input.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Slot { slot: usize, last: bool },
+    Constant(usize),
+}
+
+struct Step {
+    node: String,
+    op: String,
+    run: Op,
+    inputs: Vec<Option<Place>>,
+    outputs: Vec<Option<usize>>,
+}
+
+#[derive(Debug)]
+struct Given {
+    name: String,
+    slot: usize,
+    integer: bool,
+}
+
+#[derive(Debug)]
+struct Leaf {
+    slot: usize,
+    shape: Vec<usize>,
+    initial: Arc<Array>,
+}
+
+/// A part of a model between given values and wanted ones, with leaves to differentiate for. Shared by reference, it can
+/// run on several threads at once.
+pub struct Network {
+    steps: Vec<Step>,
+    slots: usize,
+    inputs: Vec<Given>,
+    outputs: Vec<(String, Place)>,
+    trainable: Vec<String>,
+    leaves: Vec<Leaf>,
+    constants: Vec<Constant>,
+    depends: Vec<bool>,
+}
+
+impl std::fmt::Debug for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let steps: Vec<&str> = self.steps.iter().map(|step| step.op.as_str()).collect();
+        f.debug_struct("Network").field("inputs", &self.inputs).field("steps", &steps).finish_non_exhaustive()
+    }
+}
+
+impl Network {
+    /// Checks every operator between inputs and outputs, computes what depends on neither inputs nor leaves, and keeps
+    /// constants as tensors.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] and [`Error::Node`] for operators and settings that are not covered; [`Error::NoValue`],
+    /// [`Error::NotALeaf`] and [`Error::MissingInput`] where request and graph disagree.
+    pub fn new(model: &Model, request: &Request) -> Result<Network, Error> {
+        let named = request.inputs.iter().chain(request.outputs).chain(request.trainable);
+        if let Some(name) = named.into_iter().find(|name| !exists(model, name)) {
+            return Err(Error::NoValue { name: name.clone() });
+        }
+        let mut stops: HashSet<&str> = HashSet::new();
+        for name in request.inputs.iter().chain(request.trainable) {
+            if !stops.insert(name) {
+                return Err(Error::Arguments(format!("`{name}` is asked for twice")));
+            }
+        }
+        let mut build = Builder { model, slots: HashMap::new(), constants: HashMap::new(), kept: Vec::new() };
+        let kinds = Kinds::new(model);
+        let given = |name: &String, build: &mut Builder| Given {
+            name: name.clone(),
+            slot: build.slot(name),
+            integer: kinds.is_integer(name),
+        };
+        let inputs = request.inputs.iter().map(|name| given(name, &mut build)).collect();
+        let mut leaves = Vec::new();
+        for name in request.trainable {
+            let initial = leaf_values(model, name)?;
+            leaves.push(Leaf { slot: build.slot(name), shape: initial.shape.clone(), initial: Arc::new(initial) });
+        }
+        let mut depends: HashSet<usize> = leaves.iter().map(|leaf| leaf.slot).collect();
+        let order = needed(model, &stops, request.outputs)?;
+        let read: HashSet<&str> = order
+            .iter()
+            .flat_map(|&number| model.graph().node[number].input.iter())
+            .chain(request.outputs)
+            .map(String::as_str)
+            .collect();
+        let mut steps = Vec::new();
+        for number in order {
+            build.node(number, &read, &stops, &mut steps, &mut depends)?;
+        }
+        let mut outputs = Vec::new();
+        for name in request.outputs {
+            outputs.push((name.clone(), build.place(name)?));
+        }
+        let depends = outputs
+            .iter()
+            .map(|(_, place)| matches!(place, Place::Slot { slot, .. } if depends.contains(slot)))
+            .collect();
+        let mut network = Network {
+            steps,
+            slots: build.slots.len(),
+            inputs,
+            outputs,
+            trainable: request.trainable.to_vec(),
+            leaves,
+            constants: build.kept,
+            depends,
+        };
+        network.mark_last_uses();
+        Ok(network)
+    }
+
+    /// A value is handed over, not shared, where it is read for the last time: arithmetic can then be in place.
+    fn mark_last_uses(&mut self) {
+        let slot_of = |place: &Place| if let Place::Slot { slot, .. } = place { Some(*slot) } else { None };
+        let mut used: HashSet<usize> = self.outputs.iter().filter_map(|(_, place)| slot_of(place)).collect();
+        for step in self.steps.iter_mut().rev() {
+            for place in step.inputs.iter_mut().rev().flatten() {
+                if let Place::Slot { slot, last } = place {
+                    *last = used.insert(*slot);
+                }
+            }
+        }
+    }
+
+    /// Names of the leaves, in the order of the request.
+    #[must_use]
+    pub fn trainable(&self) -> &[String] {
+        &self.trainable
+    }
+
+    /// For each output, whether there is a path to it from a leaf.
+    #[must_use]
+    pub fn depends_on_trainable(&self) -> &[bool] {
+        &self.depends
+    }
+
+    /// The values that the model has for a leaf.
+    ///
+    /// # Errors
+    /// [`Error::NoValue`] when `name` is no leaf of this network.
+    pub fn initial(&self, name: &str) -> Result<Arc<Array>, Error> {
+        let found = self.trainable.iter().position(|leaf| leaf == name);
+        let leaf = found.and_then(|at| self.leaves.get(at)).ok_or_else(|| Error::NoValue { name: name.to_owned() })?;
+        Ok(Arc::clone(&leaf.initial))
+    }
+
+    /// Runs forward and keeps the tape. `leaves` has an array for each of [`trainable`](Self::trainable), in order; they
+    /// are read where they are, and released when the pass is dropped or has gone backward.
+    ///
+    /// # Errors
+    /// [`Error::Arguments`] for a wrong number or shape of arrays, [`Error::Node`] where shapes do not fit a node,
+    /// [`Error::NotFinite`] for an output with NaN or infinity.
+    pub fn forward(&self, inputs: Vec<Array>, leaves: &[Arc<Array>]) -> Result<Pass, Error> {
+        self.check_leaves(leaves)?;
+        let leaves: Vec<Tensor> = leaves.iter().map(|leaf| Tensor::leaf(backend::from_shared(leaf))).collect();
+        let outputs = self.run(inputs, leaves.clone())?;
+        let arrays = self.arrays(&outputs)?;
+        let tensors = outputs
+            .into_iter()
+            .map(|value| match value {
+                Value::Float(tensor) => Some(tensor),
+                Value::Host(_) => None,
+            })
+            .collect();
+        Ok(Pass::new(self.trainable.clone(), arrays, tensors, leaves))
+    }
+
+    /// Runs forward without a tape.
+    ///
+    /// # Errors
+    /// As for [`forward`](Self::forward).
+    pub fn evaluate(&self, inputs: Vec<Array>, leaves: &[Arc<Array>]) -> Result<Vec<Array>, Error> {
+        self.check_leaves(leaves)?;
+        let leaves = leaves.iter().map(|leaf| Tensor::constant(backend::from_shared(leaf))).collect();
+        let outputs = self.run(inputs, leaves)?;
+        self.arrays(&outputs)
+    }
+
+    fn check_leaves(&self, leaves: &[Arc<Array>]) -> Result<(), Error> {
+        if leaves.len() != self.leaves.len() {
+            let (expected, found) = (self.leaves.len(), leaves.len());
+            return Err(Error::Arguments(format!("{found} leaves given, {expected} needed")));
+        }
+        for ((name, leaf), given) in self.trainable.iter().zip(&self.leaves).zip(leaves) {
+            if leaf.shape != given.shape {
+                let (expected, found) = (&leaf.shape, &given.shape);
+                return Err(Error::Arguments(format!("leaf `{name}` has shape {expected:?}, not {found:?}")));
+            }
+            given.check(&format!("leaf `{name}`"))?;
+        }
+        Ok(())
+    }
+
+    fn arrays(&self, outputs: &[Value]) -> Result<Vec<Array>, Error> {
+        let to_array = |value: &Value| match value {
+            Value::Float(tensor) => tensor.to_array(),
+            Value::Host(host) => host.to_array(),
+        };
+        let arrays: Vec<Array> = guarded(|| "reading outputs".into(), || Ok(outputs.iter().map(to_array).collect()))?;
+        for ((name, _), array) in self.outputs.iter().zip(&arrays) {
+            if !all_finite(&array.values) {
+                return Err(Error::NotFinite { what: format!("output `{name}`") });
+            }
+        }
+        Ok(arrays)
+    }
+
+    fn run(&self, inputs: Vec<Array>, leaves: Vec<Tensor>) -> Result<Vec<Value>, Error> {
+        if inputs.len() != self.inputs.len() {
+            let (expected, found) = (self.inputs.len(), inputs.len());
+            return Err(Error::Arguments(format!("{found} inputs given, {expected} needed")));
+        }
+        let mut slots: Vec<Option<Value>> = vec![None; self.slots];
+        for (given, array) in self.inputs.iter().zip(inputs) {
+            array.check(&format!("input `{}`", given.name))?;
+            let value = Value::Float(Tensor::constant(backend::from_array(array)));
+            slots[given.slot] = Some(if given.integer { Value::Host(value.into_host()) } else { value });
+        }
+        for (leaf, tensor) in self.leaves.iter().zip(leaves) {
+            slots[leaf.slot] = Some(Value::Float(tensor));
+        }
+        for step in &self.steps {
+            let read = |place: &Option<Place>| match (*place)? {
+                Place::Slot { slot, last: true } => slots[slot].take(),
+                Place::Slot { slot, last: false } => slots[slot].clone(),
+                Place::Constant(at) => Some(self.constants[at].value()),
+            };
+            let inputs = Inputs::new(step.inputs.iter().map(read).collect());
+            let results = step.run(inputs)?;
+            for (slot, value) in step.outputs.iter().zip(results) {
+                if let Some(slot) = slot {
+                    slots[*slot] = Some(value);
+                }
+            }
+        }
+        let value = |(name, place): &(String, Place)| match *place {
+            Place::Slot { slot, .. } => slots[slot].clone().ok_or_else(|| Error::NoValue { name: name.clone() }),
+            Place::Constant(at) => Ok(self.constants[at].value()),
+        };
+        self.outputs.iter().map(value).collect()
+    }
+}
+
+impl Step {
+    fn run(&self, mut inputs: Inputs) -> Result<Vec<Value>, Error> {
+        let action = || format!("{} ({})", self.node, self.op);
+        guarded(action, || (self.run)(&mut inputs).map_err(|problem| problem.at(&self.node, &self.op)))
+    }
+}
+
+/// Whether no value is NaN or infinite. Without branches, so that it runs at the speed of memory.
+pub(crate) fn all_finite(values: &[f32]) -> bool {
+    const EXPONENT: u32 = 0x7f80_0000;
+    let broken = |chunk: &[f32]| chunk.iter().fold(false, |any, value| any | (value.to_bits() & EXPONENT == EXPONENT));
+    !values.chunks(4096).any(broken)
+}
+
+fn leaf_values(model: &Model, name: &str) -> Result<Array, Error> {
+    let wrong = |problem| Error::NotALeaf { name: name.to_owned(), problem };
+    let index = model.index();
+    let tensor = match (index.initializer(name), index.producer(name)) {
+        (Some(at), _) => &model.graph().initializer[at],
+        (None, Some(at)) => {
+            let node = Node { proto: &model.graph().node[at], opset: model.opset() };
+            let value = node.attribute("value").and_then(|attribute| attribute.t.as_ref());
+            value.filter(|_| node.proto.op_type() == "Constant").ok_or_else(|| wrong("a node computes it"))?
+        }
+        (None, None) => return Err(wrong("it is an input of the graph")),
+    };
+    if tensor.data_type() != DataType::Float as i32 {
+        return Err(wrong("its type is not FLOAT"));
+    }
+    let values = model.floats(tensor)?.into_owned();
+    if values.is_empty() {
+        return Err(wrong("it is empty"));
+    }
+    Ok(Array { shape: tensor.dims.iter().map(|&extent| extent as usize).collect(), values })
+}
+
+/// Gives names their slots and constants while the steps are built.
+struct Builder<'a> {
+    model: &'a Model,
+    slots: HashMap<String, usize>,
+    constants: HashMap<String, Constant>,
+    /// The constants that steps read, and by which name.
+    kept: Vec<Constant>,
+}
+
+impl Builder<'_> {
+    fn slot(&mut self, name: &str) -> usize {
+        let next = self.slots.len();
+        *self.slots.entry(name.to_owned()).or_insert(next)
+    }
+
+    /// The constant of this name, read from the file on first use.
+    fn constant(&mut self, name: &str) -> Result<Option<Constant>, Error> {
+        if self.slots.contains_key(name) {
+            return Ok(None);
+        }
+        if let Some(known) = self.constants.get(name) {
+            return Ok(Some(known.clone()));
+        }
+        let Some(at) = self.model.index().initializer(name) else { return Ok(None) };
+        let tensor = &self.model.graph().initializer[at];
+        let constant = constants::from_tensor(self.model, tensor)
+            .map_err(|problem| problem.at(&format!("initializer `{name}`"), "initializer"))?;
+        self.constants.insert(name.to_owned(), constant.clone());
+        Ok(Some(constant))
+    }
+
+    fn place(&mut self, name: &str) -> Result<Place, Error> {
+        if let Some(&slot) = self.slots.get(name) {
+            return Ok(Place::Slot { slot, last: false });
+        }
+        let constant = self.constant(name)?.ok_or_else(|| Error::NoValue { name: name.to_owned() })?;
+        self.kept.push(constant);
+        Ok(Place::Constant(self.kept.len() - 1))
+    }
+
+    fn node(
+        &mut self,
+        number: usize,
+        read: &HashSet<&str>,
+        stops: &HashSet<&str>,
+        steps: &mut Vec<Step>,
+        depends: &mut HashSet<usize>,
+    ) -> Result<(), Error> {
+        let proto: &pb::NodeProto = &self.model.graph().node[number];
+        let (name, op) = (label(proto, number), operator(proto));
+        let node = Node { proto, opset: self.model.opset() };
+        let wanted = |output: &String| read.contains(output.as_str()) && !stops.contains(output.as_str());
+        if op == "Constant" {
+            let constant = constants::from_node(self.model, &node).map_err(|problem| problem.at(&name, &op))?;
+            self.constants.extend(proto.output.first().map(|output| (output.clone(), constant)));
+            return Ok(());
+        }
+        let run = ops::build(&node).map_err(|problem| problem.at(&name, &op))?;
+        if op != "Split" && proto.output.iter().skip(1).any(wanted) {
+            let problem = format!("its output `{}` is not covered", proto.output.iter().skip(1).find(|o| wanted(o)).map_or("", String::as_str));
+            return Err(Error::Node { node: name, op, problem });
+        }
+        let fixed = proto.input.iter().all(|input| !self.slots.contains_key(input));
+        let mut step = Step { node: name, op, run, inputs: Vec::new(), outputs: Vec::new() };
+        if fixed {
+            let mut inputs = Vec::new();
+            for input in &proto.input {
+                inputs.push(if input.is_empty() { None } else { self.constant(input)?.map(|constant| constant.value()) });
+            }
+            let results = step.run(Inputs::new(inputs))?;
+            let named = proto.output.iter().zip(results).filter(|(output, _)| wanted(output));
+            self.constants.extend(named.map(|(output, value)| (output.clone(), Constant::of(value))));
+            return Ok(());
+        }
+        for input in &proto.input {
+            step.inputs.push(if input.is_empty() { None } else { Some(self.place(input)?) });
+        }
+        let trained = step.inputs.iter().flatten().any(|p| matches!(p, Place::Slot { slot, .. } if depends.contains(slot)));
+        for output in &proto.output {
+            let slot = if wanted(output) { Some(self.slot(output)) } else { None };
+            depends.extend(slot.filter(|_| trained));
+            step.outputs.push(slot);
+        }
+        steps.push(step);
+        Ok(())
+    }
+}

@@ -1,0 +1,93 @@
+//! Normalisations.
+
+use burn_backend::ops::FloatTensorOps;
+
+use super::{Op, float};
+use crate::attributes::Node;
+use crate::backend::Taped;
+use crate::broadcast;
+use crate::error::{Problem, refuse};
+use crate::tensor::Tensor;
+
+/// 1/√(variance + ε)
+fn reciprocal_root(variance: Tensor, epsilon: f32) -> Tensor {
+    variance.plus(epsilon).map(|sum| Taped::float_recip(Taped::float_sqrt(sum)))
+}
+
+/// C as 1×C×1×…, to go along the second of `rank` axes.
+fn along_channels(vector: Tensor, channels: usize, rank: usize) -> Result<Tensor, Problem> {
+    if vector.shape() != [channels] {
+        refuse!("parameters {:?} for {channels} channels", vector.shape());
+    }
+    let mut shape = vec![1; rank];
+    shape[1] = channels;
+    vector.reshape(&shape)
+}
+
+/// Batch normalisation with the stored statistics. x: N×C×…; scale, shift, mean, variance: C.
+pub(super) fn batch(node: &Node) -> Result<Op, Problem> {
+    if node.flag("training_mode")? || (node.opset < 7 && !node.flag("is_test")?) {
+        refuse!("statistics of the batch (training mode)");
+    }
+    if node.int_or("spatial", 1)? != 1 {
+        refuse!("statistics per place");
+    }
+    let epsilon = node.float_or("epsilon", 1e-5)?;
+    Ok(float(move |inputs| {
+        let x = inputs.float(0)?;
+        let (scale, shift) = (inputs.float(1)?, inputs.float(2)?);
+        let (mean, variance) = (inputs.float(3)?, inputs.float(4)?);
+        let shape = x.shape();
+        if shape.len() < 2 {
+            refuse!("input {shape:?} has no channels");
+        }
+        // One multiply-add on the large tensor; the rest is on vectors.
+        let factor = scale.mul(reciprocal_root(variance, epsilon))?;
+        let offset = shift.sub(mean.mul(factor.clone())?)?;
+        let factor = along_channels(factor, shape[1], shape.len())?;
+        x.mul(factor)?.add(along_channels(offset, shape[1], shape.len())?)
+    }))
+}
+
+/// (x − mean)/√(variance + ε) over `axes`.
+fn standardise(x: Tensor, axes: &[usize], epsilon: f32) -> Result<Tensor, Problem> {
+    let mean = x.clone().mean(axes);
+    let centred = x.sub(mean)?;
+    let variance = centred.clone().mul(centred.clone())?.mean(axes);
+    centred.mul(reciprocal_root(variance, epsilon))
+}
+
+/// Normalises every sample and channel over its places. x: N×C×spatial; scale, shift: C.
+pub(super) fn instance(node: &Node) -> Result<Op, Problem> {
+    let epsilon = node.float_or("epsilon", 1e-5)?;
+    Ok(float(move |inputs| {
+        let (x, scale, shift) = (inputs.float(0)?, inputs.float(1)?, inputs.float(2)?);
+        let shape = x.shape();
+        if shape.len() < 3 {
+            refuse!("input {shape:?} has no spatial axis");
+        }
+        let axes: Vec<usize> = (2..shape.len()).collect();
+        let y = standardise(x, &axes, epsilon)?;
+        y.mul(along_channels(scale, shape[1], shape.len())?)?.add(along_channels(shift, shape[1], shape.len())?)
+    }))
+}
+
+/// Normalises over the axes from `axis` on; scale and shift broadcast to them.
+pub(super) fn layer(node: &Node) -> Result<Op, Problem> {
+    let first = node.int_or("axis", -1)?;
+    let epsilon = node.float_or("epsilon", 1e-5)?;
+    Ok(float(move |inputs| {
+        let (x, scale, shift) = (inputs.float(0)?, inputs.float(1)?, inputs.optional_float(2)?);
+        let shape = x.shape();
+        let axes: Vec<usize> = (broadcast::axis(first, shape.len())?..shape.len()).collect();
+        let y = standardise(x, &axes, epsilon)?.mul(scale)?;
+        let y = match shift {
+            Some(shift) => y.add(shift)?,
+            None => y,
+        };
+        if y.shape() != shape {
+            refuse!("scale or shift do not broadcast to {shape:?}");
+        }
+        Ok(y)
+    }))
+}
