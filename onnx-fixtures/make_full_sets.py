@@ -27,6 +27,11 @@ def write_once(path, read):
     print(f"{path}: input {list(images.shape)}, labels {list(labels.shape)}")
 
 
+def joined(parts):
+    images, labels = zip(*parts)
+    return np.concatenate(images), np.concatenate(labels)
+
+
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
@@ -35,11 +40,13 @@ def main():
     write_once(folder / "mnist-train.npz", lambda: mnist(digits, "train"))
     write_once(folder / "mnist-test.npz", lambda: mnist(digits, "t10k"))
     write_once(folder / "cifar10-test.npz", lambda: cifar10(pictures, "test_batch.png", 0, "test_lables.json"))
-    for batch in range(1, 6):
-        write_once(
-            folder / f"cifar10-train-{batch}.npz",
-            lambda: cifar10(pictures, f"data_batch_{batch}.png", 10_000 * (batch - 1), "train_lables.json"),
-        )
+    batches = range(5)
+    write_once(
+        folder / "cifar10-train.npz",
+        lambda: joined(
+            cifar10(pictures, f"data_batch_{batch + 1}.png", 10_000 * batch, "train_lables.json") for batch in batches
+        ),
+    )
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def subjects(quick, alexnet):
         print(f"alexnet-cifar10 is left out: {alexnet} is not there", file=sys.stderr)
         return
     test = DATA / "cifar10-test.npz"
-    calibration = cut(DATA / "cifar10-train-1.npz", OUTPUT / "cifar10-calibration.npz", 256)
+    calibration = cut(DATA / "cifar10-train.npz", OUTPUT / "cifar10-calibration.npz", 256)
     yield Subject("alexnet-cifar10", alexnet, calibration, cut(test, OUTPUT / "cifar10-held-out.npz", 512), test)
 
 

@@ -11,6 +11,8 @@ use crate::report::DataReport;
 const WITHOUT_HELD_OUT: [f64; 3] = [0.5, 0.25, 0.25];
 /// Shares for fitting and selection when a held-out file is given.
 const WITH_HELD_OUT: [f64; 2] = [0.75, 0.25];
+/// Most samples to select on: more would only be lost for fitting.
+const MOST_SELECTION: f64 = 5000.0;
 /// Samples made up when there are none.
 const SYNTHETIC: usize = 128;
 
@@ -24,9 +26,19 @@ pub(crate) struct Samples {
     pub(crate) held_out: Dataset,
     pub(crate) report: DataReport,
     block: usize,
+    /// Names the fit and selection samples.
+    pub(crate) hash: blake3::Hash,
+    /// Held-out samples that are among the calibration samples too.
+    pub(crate) overlap: usize,
+    fixed: Option<usize>,
 }
 
 impl Samples {
+    /// How many samples the model takes at once, if it is tied to a number.
+    pub(crate) fn fixed_batch(&self) -> Option<usize> {
+        self.fixed
+    }
+
     /// One batch of the selection samples.
     pub(crate) fn probe(&self) -> Result<Dataset, Error> {
         Ok(self.selection.select(&(0..self.block.min(self.selection.samples())).collect::<Vec<_>>())?)
@@ -55,11 +67,15 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
             selection_samples: selection.samples(),
             held_out_samples: held_out.samples(),
         };
-        return Ok(Some(Samples { fit: None, selection, held_out, report, block }));
+        let (hash, fixed) = (blake3::hash(&[]), loaded.fixed_batch());
+        return Ok(Some(Samples { fit: None, selection, held_out, report, block, hash, overlap: 0, fixed }));
     };
     let calibration = Dataset::load(path, specs)?;
-    let shares: &[f64] = if options.held_out.is_some() { &WITH_HELD_OUT } else { &WITHOUT_HELD_OUT };
-    let parts = split(calibration.samples(), shares, block, options.seed);
+    let mut shares = if options.held_out.is_some() { WITH_HELD_OUT.to_vec() } else { WITHOUT_HELD_OUT.to_vec() };
+    let spare = (shares[1] - MOST_SELECTION / calibration.samples() as f64).max(0.0);
+    shares[0] += spare;
+    shares[1] -= spare;
+    let parts = split(calibration.samples(), &shares, block, options.seed);
     if parts.iter().any(Vec::is_empty) {
         return Err(Error::Usage(format!(
             "{}: {} samples are too few to fit, select and measure on: give at least {}",
@@ -72,6 +88,17 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
         Some(path) => Dataset::load(path, specs)?,
         None => calibration.select(&parts[2])?,
     };
+    // Equal samples in both files mean that the measurement is not on unseen ones.
+    let hashes = calibration.hashes();
+    let mut hash = blake3::Hasher::new();
+    hashes.iter().for_each(|h| drop(hash.update(h.as_bytes())));
+    calibration.labels().into_iter().flatten().for_each(|l| drop(hash.update(&l.to_le_bytes())));
+    let overlap = if options.held_out.is_some() {
+        let known: std::collections::HashSet<blake3::Hash> = hashes.into_iter().collect();
+        held_out.hashes().iter().filter(|h| known.contains(*h)).count()
+    } else {
+        0
+    };
     let (fit, selection) = (calibration.select(&parts[0])?, calibration.select(&parts[1])?);
     let report = DataReport {
         source: path.display().to_string(),
@@ -80,5 +107,6 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
         selection_samples: selection.samples(),
         held_out_samples: held_out.samples(),
     };
-    Ok(Some(Samples { fit: Some(fit), selection, held_out, report, block }))
+    let (hash, fixed) = (hash.finalize(), loaded.fixed_batch());
+    Ok(Some(Samples { fit: Some(fit), selection, held_out, report, block, hash, overlap, fixed }))
 }

@@ -82,6 +82,12 @@ impl From<adntn_fit::Error> for Error {
     }
 }
 
+impl From<adntn_graph::Error> for Error {
+    fn from(error: adntn_graph::Error) -> Self {
+        Error::Data(adntn_fit::Error::Graph(error))
+    }
+}
+
 impl From<adntn_passes::Error> for Error {
     fn from(error: adntn_passes::Error) -> Self {
         match error {

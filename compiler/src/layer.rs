@@ -42,6 +42,7 @@ pub(crate) struct Layer<'a> {
     /// The family that won last.
     favourite: Option<usize>,
     core_type: CoreType,
+    ratio: f64,
     prepared: BTreeMap<usize, Prepared>,
     /// Relative output errors of all starts made so far, and the bytes their generators take in the file.
     errors: BTreeMap<Key, f64>,
@@ -68,6 +69,7 @@ impl<'a> Layer<'a> {
             absorbs_mean,
             favourite: None,
             core_type: options.core_type,
+            ratio: options.training.ratio,
             prepared: BTreeMap::new(),
             errors: BTreeMap::new(),
             sizes: BTreeMap::new(),
@@ -224,6 +226,42 @@ impl<'a> Layer<'a> {
             self.fits.insert(key, fitted);
         }
         self.fits.get(&key).ok_or_else(|| Error::Internal("a fit was lost".into()))
+    }
+
+    /// The start for `key`, kept from now on.
+    pub(crate) fn start(&mut self, key: Key) -> Result<Generator, Error> {
+        self.keep_start(key, &mut AtHand::default())?;
+        self.starts.get(&key).cloned().ok_or_else(|| self.unmade())
+    }
+
+    /// The largest generator with at most the weight's parameters over `ratio`: of the last of the families that have one, since
+    /// many small legs do more with as many parameters.
+    pub(crate) fn chosen_by_ratio(&self) -> Option<Key> {
+        let most = self.candidate.elements() as f64 / self.ratio;
+        let largest = |(index, family): (usize, &Family)| {
+            let fits = |&&bond: &&usize| family.parameters(bond).is_some_and(|p| p as f64 <= most);
+            family.bonds.iter().rev().find(fits).map(|&bond| (index, bond))
+        };
+        self.families.iter().enumerate().filter_map(largest).max_by_key(|&(index, bond)| {
+            let family = &self.families[index];
+            (family.leg_count(), std::cmp::Reverse(index), bond)
+        })
+    }
+
+    /// Takes over a generator that was fitted elsewhere.
+    pub(crate) fn adopt(&mut self, key: Key, mut generator: Generator, steps: usize) -> Result<(), Error> {
+        if self.core_type == CoreType::Float16 {
+            round_to_half(&mut generator);
+        }
+        let weight = self.weight()?;
+        let target = self.target(&weight);
+        let error = target.error(&generator);
+        let start_error = self.errors.get(&key).copied().unwrap_or(error);
+        self.sizes.insert(key, replace_by_generator(self.model, self.candidate, &generator)?.added_bytes());
+        self.fits.insert(key, Fitted { generator, start_error, error, steps });
+        // Its bias was trained with it.
+        self.absorbs_mean = false;
+        Ok(())
     }
 
     pub(crate) fn fitted(&self, key: Key) -> Option<&Fitted> {

@@ -83,11 +83,11 @@ pub(crate) fn layouts(candidate: &Candidate, options: &Options) -> Vec<Offer> {
     };
     let mut offers = Vec::new();
     for &kind in &kinds {
-        for legs in LEGS {
+        for &legs in options.legs.as_ref().map_or(&LEGS[..], std::slice::from_ref) {
             for &place in &places {
                 let split = if place.is_some() { channels } else { inputs };
                 let smallest = outputs.min(split) as f64;
-                if legs > LEGS[0] && smallest.powf(2.0 / legs as f64) < MIN_LEG {
+                if options.legs.is_none() && legs > LEGS[0] && smallest.powf(2.0 / legs as f64) < MIN_LEG {
                     continue;
                 }
                 let layout = match place {

@@ -15,6 +15,7 @@ mod calibrate;
 mod data;
 mod describe;
 pub mod diagram;
+mod endtoend;
 mod error;
 mod layer;
 mod layout;
@@ -24,9 +25,11 @@ mod options;
 mod pipeline;
 pub mod report;
 mod select;
+mod training;
 mod trial;
 mod verify;
 
+pub use adntn_fit::distill::{Augment, Check, Ended, Progress};
 pub use adntn_fit::layerwise::Effort;
 pub use adntn_networks::{Activation, Arrangement, GeneratorSpec, KernelLegs, LayoutKind, LegLayout, Topology};
 pub use error::Error;
@@ -35,6 +38,7 @@ pub use observer::{Event, Observer, Silent};
 pub use options::{CoreType, Options};
 pub use pipeline::compile_with;
 pub use report::Report;
+pub use training::{FitKind, GeneratorChoice, LossKind, Training};
 
 /// Compiles a model as `options` say.
 ///

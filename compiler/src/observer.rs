@@ -1,5 +1,7 @@
 //! How a caller follows a compilation.
 
+use adntn_fit::distill::Progress;
+
 /// A step of a compilation.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event<'a> {
@@ -18,6 +20,15 @@ pub enum Event<'a> {
         /// Relative output error so far.
         error: f64,
     },
+    /// Values of the frozen part of the model are being computed.
+    Cache {
+        /// Samples done.
+        done: usize,
+        /// Samples in all, changed copies included.
+        all: usize,
+    },
+    /// A step of an end-to-end fit is done.
+    Train(Progress),
     /// A choice of generators for the whole model was measured.
     Trial {
         /// Loss of quality on the selection samples.
@@ -33,6 +44,11 @@ pub enum Event<'a> {
 pub trait Observer {
     /// Something happened.
     fn event(&mut self, event: Event<'_>);
+
+    /// Whether an end-to-end fit should end here, with the best found so far.
+    fn stop(&mut self) -> bool {
+        false
+    }
 }
 
 /// Ignores everything.

@@ -7,6 +7,7 @@ use adntn_networks::{Activation, KernelLegs, Topology};
 use regex::Regex;
 
 use crate::layout::LayoutChoice;
+use crate::training::{FitKind, GeneratorChoice, Training};
 
 /// How the cores of a generator are stored in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +84,14 @@ pub struct Options {
     pub seed: u64,
     /// Weights with fewer elements are left alone.
     pub min_elements: usize,
+    /// How the cores are fitted.
+    pub fit: FitKind,
+    /// Settings of end-to-end fits.
+    pub training: Training,
+    /// Settings of the generators of some layers, for end-to-end fits; the last match counts.
+    pub generators: Vec<GeneratorChoice>,
+    /// Use layouts of so many legs only, instead of trying several; those of kernel axes are not counted.
+    pub legs: Option<usize>,
     /// Work spent on each fit.
     pub effort: Effort,
     /// Stop after finding the candidates; nothing is fitted or written.
@@ -92,6 +101,12 @@ pub struct Options {
 }
 
 impl Options {
+    /// The settings for a layer of this name and weight.
+    pub(crate) fn for_layer(&self, layer: &str, weight: &str) -> Options {
+        let matches = |choice: &&GeneratorChoice| choice.layers.is_match(layer) || choice.layers.is_match(weight);
+        self.generators.iter().rev().find(matches).map_or_else(|| self.clone(), |choice| choice.applied(self))
+    }
+
     /// Default settings for compiling `input` to `output`.
     #[must_use]
     pub fn new(input: impl Into<PathBuf>, output: impl Into<PathBuf>) -> Self {
@@ -111,6 +126,10 @@ impl Options {
             kernel_legs: None,
             seed: 0,
             min_elements: 1024,
+            fit: FitKind::default(),
+            training: Training::default(),
+            generators: Vec::new(),
+            legs: None,
             effort: Effort::default(),
             dry_run: false,
             external_data: false,

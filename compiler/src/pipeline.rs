@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
+use adntn_fit::quality::Metric;
 use adntn_fit::runner::{Loaded, Output};
 use adntn_onnx::{ExternalData, Model, Patch};
 use adntn_passes::{Candidate, FindOptions, SkipReason, Survey, find_candidates_with};
@@ -12,10 +13,16 @@ use crate::error::Error;
 use crate::layer::Layer;
 use crate::observer::{Event, Observer};
 use crate::options::Options;
-use crate::report::{FileReport, LayerReport, PhaseTime, Report, SCHEMA_VERSION, Settings, SkippedReport, StopReason};
+use crate::report::{
+    FileReport, LayerReport, PhaseTime, Report, SCHEMA_VERSION, Settings, SkippedReport, StopReason, TrainingReport,
+};
 use crate::select::{Choice, Search, Selection, by_weight_error, dense_patch};
+use crate::training::FitKind;
 use crate::trial::Bench;
-use crate::{calibrate, describe, layout, menu, verify};
+use crate::{calibrate, describe, endtoend, layout, menu, verify};
+
+/// Samples whose activations weigh the starts of end-to-end fits.
+const START_SAMPLES: usize = 2048;
 
 /// Compiles a model as `options` say, telling `observer` how far it is.
 ///
@@ -56,11 +63,16 @@ impl Run<'_> {
 
         let samples = self.samples(&model)?;
         let mut layers = self.layers(&model, &chosen, samples.as_ref())?;
-        let decision = self.decide(&model, &mut layers, samples.as_ref())?;
+        let trained = self.options.fit == FitKind::EndToEnd;
+        let (decision, training, rest) = if trained {
+            self.train(&model, &mut layers, samples.as_ref())?
+        } else {
+            (self.decide(&model, &mut layers, samples.as_ref())?, None, Patch::default())
+        };
 
         layers.iter_mut().for_each(Layer::end_search);
         self.enter("writing");
-        let written = self.write(&model, &layers, &decision.choice)?;
+        let written = self.write(&model, &layers, &decision.choice, rest)?;
 
         self.enter("verifying");
         let emitted = Model::open(&self.options.output)?;
@@ -72,9 +84,12 @@ impl Run<'_> {
             let got = outputs(&emitted, bench.data())?;
             let measured = bench.measure(&got);
             let labels = bench.data().labels();
-            quality =
-                Some(verify::quality(bench.reference(), &got, &measured, bench.metric, labels, self.options.tolerance));
-            effects = verify::layer_effects(&model, &layers, &decision.choice, bench.data())?;
+            let metric = if trained && labels.is_some() { Metric::Accuracy } else { bench.metric };
+            quality = Some(verify::quality(bench.reference(), &got, &measured, metric, labels, self.options.tolerance));
+            if !trained {
+                // Layers that were trained together mean little one by one.
+                effects = verify::layer_effects(&model, &layers, &decision.choice, bench.data())?;
+            }
             data = Some(samples.report.clone());
         }
         let mut reports = Vec::new();
@@ -97,6 +112,7 @@ impl Run<'_> {
         report.output = output;
         report.data = data;
         report.quality = quality;
+        report.training = training;
         report.stopped = Some(decision.selection.stopped);
         Ok(report)
     }
@@ -159,6 +175,13 @@ impl Run<'_> {
             );
             return Ok(None);
         };
+        if samples.overlap > 0 {
+            self.notes.push(format!(
+                "{} of {} held-out samples are among the calibration samples too: quality was not measured on unseen data.",
+                samples.overlap,
+                samples.held_out.samples()
+            ));
+        }
         if samples.held_out.is_synthetic() {
             self.notes.push(
                 "No calibration data: fits ignore the activations, and quality was measured on random inputs, which says \
@@ -199,12 +222,19 @@ impl Run<'_> {
         let grams = match samples.and_then(|s| s.fit.as_ref()) {
             Some(fit) => {
                 self.enter("calibrating");
-                calibrate::input_statistics(model, chosen, &absorbs, fit)?
+                // A start needs no more than a rough idea of the activations.
+                let few = (self.options.fit == FitKind::EndToEnd && fit.samples() > START_SAMPLES).then(|| {
+                    let step = fit.samples() / START_SAMPLES;
+                    fit.select(&(0..START_SAMPLES).map(|k| k * step).collect::<Vec<_>>())
+                });
+                let few = few.transpose()?;
+                calibrate::input_statistics(model, chosen, &absorbs, few.as_ref().unwrap_or(fit))?
             }
             None => chosen.iter().map(|_| None).collect(),
         };
         let layers = chosen.iter().zip(absorbs).zip(grams);
-        Ok(layers.map(|((c, absorbs), gram)| Layer::new(model, c, gram, absorbs, self.options)).collect())
+        let own = |c: &Candidate| self.options.for_layer(&c.layer, &c.weight);
+        Ok(layers.map(|((c, absorbs), gram)| Layer::new(model, c, gram, absorbs, &own(c))).collect())
     }
 
     fn decide(
@@ -251,8 +281,28 @@ impl Run<'_> {
         Ok(Decision { selection, choice })
     }
 
-    fn write(&mut self, model: &Model, layers: &[Layer<'_>], choice: &Choice) -> Result<u64, Error> {
-        let mut patch = Patch::default();
+    /// Fits the generators that the options ask for through the network.
+    fn train(
+        &mut self,
+        model: &Model,
+        layers: &mut [Layer<'_>],
+        samples: Option<&Samples>,
+    ) -> Result<(Decision, Option<TrainingReport>, Patch), Error> {
+        self.enter("training");
+        let samples = samples.ok_or_else(|| {
+            Error::Usage(
+                "an end-to-end fit needs a model that can be run and samples to train on: give --calibration".into(),
+            )
+        })?;
+        let outcome = endtoend::fit(model, layers, samples, self.options, self.observer)?;
+        self.notes.extend(outcome.notes);
+        let stopped = if layers.iter().all(|l| !l.has_gain()) { StopReason::NoGain } else { StopReason::Given };
+        let accepted = vec![outcome.choice.clone()];
+        let decision = Decision { selection: Selection { accepted, stopped }, choice: outcome.choice };
+        Ok((decision, outcome.report, outcome.patch))
+    }
+
+    fn write(&mut self, model: &Model, layers: &[Layer<'_>], choice: &Choice, mut patch: Patch) -> Result<u64, Error> {
         for (layer, key) in layers.iter().zip(choice) {
             if let Some(key) = key {
                 patch.merge(layer.generator_patch(*key)?);
@@ -304,6 +354,7 @@ impl Run<'_> {
             output: None,
             settings: Settings {
                 tolerance: self.options.tolerance,
+                fit: self.options.fit.to_string(),
                 seed: self.options.seed,
                 activation: self.options.activation.to_string(),
                 core_type: self.options.core_type.to_string(),
@@ -314,6 +365,7 @@ impl Run<'_> {
             },
             data: None,
             quality: None,
+            training: None,
             layers,
             skipped: survey
                 .skipped

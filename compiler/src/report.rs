@@ -3,6 +3,7 @@
 //! Its JSON form follows `compiler/report.schema.json`; sizes are bytes, times seconds, errors and shares plain numbers
 //! (0.01 is 1 %).
 
+use adntn_fit::distill::{Check, Ended};
 use adntn_fit::quality::Metric;
 use adntn_networks::GeneratorSpec;
 use schemars::JsonSchema;
@@ -31,6 +32,8 @@ pub struct Report {
     pub data: Option<DataReport>,
     /// Quality of the written file; absent after a dry run or when the model could not be run.
     pub quality: Option<QualityReport>,
+    /// The fit through the network; absent after a layer-wise one.
+    pub training: Option<TrainingReport>,
     /// Every dense weight that could be replaced, in graph order.
     pub layers: Vec<LayerReport>,
     /// Every Conv, Gemm and MatMul that could not be replaced, with the reason.
@@ -59,6 +62,8 @@ pub struct FileReport {
 pub struct Settings {
     /// Largest accepted loss of quality.
     pub tolerance: f64,
+    /// `layer-wise` or `end-to-end`.
+    pub fit: String,
     /// Seed of everything random.
     pub seed: u64,
     /// σ between levels.
@@ -90,17 +95,57 @@ pub struct DataReport {
     pub held_out_samples: usize,
 }
 
+/// A fit through the network.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TrainingReport {
+    /// The layers whose generators were trained together.
+    pub layers: Vec<String>,
+    /// Parameters of these generators.
+    pub generator_parameters: u64,
+    /// Other parameters that were trained: biases and norms, and dense weights with `--train-rest`.
+    pub plain_parameters: u64,
+    /// Samples trained on, changed copies included.
+    pub fit_samples: usize,
+    /// Samples of the checks, which training does not see.
+    pub selection_samples: usize,
+    /// Samples in a step.
+    pub batch: usize,
+    /// Passes begun.
+    pub epochs: usize,
+    /// Steps taken.
+    pub steps: usize,
+    /// The step at which a fit was resumed.
+    pub resumed_at: Option<usize>,
+    /// Largest step relative to a core.
+    pub rate: f32,
+    /// Temperature of the distillation.
+    pub temperature: f32,
+    /// Share of the labels in the objective.
+    pub label_share: f32,
+    /// Selection samples at the start: accuracy if there are labels, else agreement, else one minus the relative RMS error.
+    #[schemars(with = "serde_json::Value")]
+    pub start: Check,
+    /// The same for the parameters that were kept.
+    #[schemars(with = "serde_json::Value")]
+    pub best: Check,
+    /// Why it ended: `completed`, `no-improvement` or `interrupted`.
+    #[schemars(with = "String")]
+    pub ended: Ended,
+    /// Whether cached values went to a temporary file.
+    pub cached_in_file: bool,
+}
+
 /// Quality of the written file against the original, on the held-out samples.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct QualityReport {
-    /// `top1-agreement` or `relative-rms`.
+    /// `top1-agreement` or `relative-rms`; `accuracy` after an end-to-end fit where the held-out samples have labels.
     #[schemars(with = "String")]
     pub metric: Metric,
-    /// Quality of the original: 1 for agreement, 0 for relative RMS.
+    /// Quality of the original: 1 for agreement, 0 for relative RMS, its accuracy.
     pub before: f64,
     /// Quality of the compiled model in the same unit.
     pub after: f64,
-    /// 95 % confidence interval of `after` (Wilson), for agreement only.
+    /// 95 % confidence interval of `after` (Wilson), for shares only.
     pub interval: Option<(f64, f64)>,
     /// Loss of quality: what the tolerance bounds.
     pub loss: f64,
@@ -211,6 +256,8 @@ pub enum StopReason {
     NoGain,
     /// The model could not be run, so weight errors bounded the choice.
     Unmeasured,
+    /// The generators followed from the settings: there was no search.
+    Given,
 }
 
 /// Time of a phase.

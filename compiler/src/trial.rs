@@ -51,7 +51,7 @@ impl<'a> Bench<'a> {
         let observed = comparison.loss(self.metric);
         let expected = match self.metric {
             Metric::Top1Agreement => expected_disagreement(&self.reference, got).unwrap_or(1.0),
-            Metric::RelativeRms => observed,
+            Metric::RelativeRms | Metric::Accuracy => observed,
         };
         let synthetic =
             if self.data.is_synthetic() && adntn_fit::quality::centred_rms(&self.reference, got) > SYNTHETIC_RMS {

@@ -28,6 +28,23 @@ pub(crate) fn quality(
     tolerance: f64,
 ) -> QualityReport {
     let comparison = &measured.comparison;
+    if let (Metric::Accuracy, Some(labels)) = (metric, labels)
+        && let (Some(before), Some(after)) = (accuracy(reference, labels), accuracy(got, labels))
+    {
+        let loss = (before - after).max(0.0);
+        return QualityReport {
+            metric,
+            before,
+            after,
+            interval: Some(wilson_interval((after * labels.len() as f64).round() as usize, labels.len())),
+            loss,
+            within_tolerance: loss <= tolerance,
+            relative_rms: comparison.relative_rms,
+            accuracy_before: Some(before),
+            accuracy_after: Some(after),
+        };
+    }
+    let metric = if metric == Metric::Accuracy { Metric::for_outputs(reference) } else { metric };
     let (before, after, interval) = match (metric, comparison.top1) {
         (Metric::Top1Agreement, Some((same, all))) => {
             (1.0, same as f64 / all.max(1) as f64, Some(wilson_interval(same, all)))

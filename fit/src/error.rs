@@ -30,6 +30,21 @@ pub enum Error {
     /// Arrays that must agree in size do not.
     #[error("{0}")]
     Shape(String),
+    /// Values of the frozen part of a model cannot be kept.
+    #[error("a temporary file for cached values cannot be used ({0}): free some space or raise --memory")]
+    Cache(std::io::Error),
+    /// A checkpoint cannot be written, read or used.
+    #[error("checkpoint: {problem}")]
+    Checkpoint {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The caller asked for the end before there was anything to keep.
+    #[error("interrupted before training began; nothing was written")]
+    Interrupted,
+    /// The trainable part of the model cannot be built or run.
+    #[error(transparent)]
+    Graph(#[from] adntn_graph::Error),
     /// A generator could not be built.
     #[error(transparent)]
     Network(#[from] adntn_networks::Error),

@@ -80,6 +80,12 @@ impl Target<'_> {
         Ok((generator, error))
     }
 
+    /// The relative error of `generator`; see [`Fitted::error`].
+    #[must_use]
+    pub fn error(&self, generator: &Generator) -> f64 {
+        Objective::new(self).error(generator)
+    }
+
     /// Improves `generator` by gradient steps within `effort`; `progress` is told (step, steps, relative error).
     ///
     /// # Errors
@@ -209,7 +215,7 @@ impl<'a> Objective<'a> {
 }
 
 /// Where each core lies in the parameter vector; the scales of the outputs are one of them, and so is the overall scale.
-fn core_ranges(shape: &Shape) -> Vec<Range<usize>> {
+pub(crate) fn core_ranges(shape: &Shape) -> Vec<Range<usize>> {
     let mut ranges: Vec<Range<usize>> = shape.cores.iter().map(|core| core.range.clone()).collect();
     let scales = shape.output_scale();
     let end = scales.end;

@@ -12,6 +12,8 @@ pub enum Metric {
     Top1Agreement,
     /// Root mean square of the difference over that of the original's outputs: for everything else.
     RelativeRms,
+    /// Share of samples whose largest output is the labelled one.
+    Accuracy,
 }
 
 impl Metric {

@@ -145,6 +145,12 @@ fn largest_divisor(n: usize, at_most: usize) -> usize {
 }
 
 impl Runner {
+    /// Samples in a batch.
+    #[must_use]
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
     /// Runs every batch of `data` and hands the outputs of each to `consume`, in order.
     ///
     /// # Errors

@@ -233,6 +233,18 @@ impl LegLayout {
         legs
     }
 
+    /// The layout of the transposed weight: every leg on the other side, in the same leaf order.
+    pub fn transposed(&self) -> Self {
+        let flipped = |leg: &Leg| Leg {
+            side: match leg.side {
+                Side::Output => Side::Input,
+                Side::Input => Side::Output,
+            },
+            ..*leg
+        };
+        LegLayout { legs: self.legs.iter().map(flipped).collect(), outputs: self.inputs, inputs: self.outputs }
+    }
+
     /// Brings `w` (outputs × inputs, row-major) into leaf order, padded with zeros; `out` is resized.
     ///
     /// # Panics

@@ -45,7 +45,10 @@ proptest! {
         }
         let mut back = Vec::new();
         layout.scatter(&leaf, outputs, inputs, &mut back);
-        prop_assert_eq!(back, w);
+        prop_assert_eq!(&back, &w);
+        let transposed: Vec<u32> = (0..w.len()).map(|k| w[k % outputs * inputs + k / outputs]).collect();
+        layout.transposed().scatter(&leaf, inputs, outputs, &mut back);
+        prop_assert_eq!(back, transposed);
     }
 
     #[test]

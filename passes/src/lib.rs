@@ -12,6 +12,7 @@ mod find;
 mod lowering;
 mod name;
 mod origin;
+mod plain;
 mod replace;
 mod skip;
 
@@ -20,5 +21,6 @@ pub use candidate::{Candidate, DenseUse, LayerKind, Root, Stored, WeightSource};
 pub use describe::describe;
 pub use error::Error;
 pub use find::{FindOptions, Survey, find_candidates, find_candidates_with};
+pub use plain::{PlainKind, PlainParameter, plain_parameters, replace_values, weight_value};
 pub use replace::{replace_by_dense, replace_by_generator};
 pub use skip::{SkipReason, Skipped};

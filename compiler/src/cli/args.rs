@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use adntn_compiler::{Activation, CoreType, Error, KernelLegs, LayoutChoice, Options, Topology};
+use adntn_compiler::{
+    Activation, Augment, CoreType, Error, FitKind, GeneratorChoice, KernelLegs, LayoutChoice, LossKind, Options,
+    Topology, Training,
+};
 use regex::Regex;
 
 /// Makes a trained ONNX model smaller by replacing dense weights with tensor networks fitted to them.
@@ -71,6 +74,88 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Search")]
     seed: u64,
 
+    /// Use layouts of so many legs only, those of kernel axes not counted.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(4..=60), help_heading = "Search")]
+    legs: Option<u8>,
+
+    /// How cores are fitted: layer-wise (each against its weight, the smallest within the tolerance is searched for) or
+    /// end-to-end (all together through the network, against the model's own outputs and the labels; needs --calibration).
+    #[arg(long, value_name = "KIND", value_parser = named::<FitKind>, default_value = "layer-wise", help_heading = "Training")]
+    fit: FitKind,
+
+    /// End-to-end: how many times fewer parameters each replaced layer gets, at least.
+    #[arg(long, value_name = "N", value_parser = ratio, help_heading = "Training")]
+    ratio: Option<f64>,
+
+    /// End-to-end: settings for the layers that match: REGEX=KEY:VALUE,… with keys topology, layout, legs, bond, activation,
+    /// ratio. May be given several times.
+    #[arg(long, value_name = "SETTINGS", value_parser = named::<GeneratorChoice>, help_heading = "Training")]
+    generator: Vec<GeneratorChoice>,
+
+    /// Passes over the fit samples; by default as many as show 600,000 samples, between 6 and 60.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Training")]
+    epochs: Option<u32>,
+
+    /// Samples in a step; by default a fiftieth of the fit samples, between 8 and 256.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Training")]
+    batch: Option<u32>,
+
+    /// Largest step, as a share of a core's root mean square.
+    #[arg(long, value_name = "SHARE", value_parser = positive, help_heading = "Training")]
+    rate: Option<f32>,
+
+    /// Temperature at which class probabilities are compared with the original's.
+    #[arg(long, value_name = "T", value_parser = positive, help_heading = "Training")]
+    temperature: Option<f32>,
+
+    /// Share of the labels in the objective, where the calibration samples have them; the rest is the original's outputs.
+    #[arg(long, value_name = "SHARE", value_parser = share, help_heading = "Training")]
+    label_share: Option<f64>,
+
+    /// How outputs are compared: auto (class probabilities, or mean squares for other outputs), values or cosine.
+    #[arg(long, value_name = "NAME", value_parser = named::<LossKind>, help_heading = "Training")]
+    loss: Option<LossKind>,
+
+    /// Match this inner value of the original too, with a weight beside the outputs' 1. May be given several times.
+    #[arg(long, value_name = "VALUE=WEIGHT", value_parser = weighted, help_heading = "Training")]
+    r#match: Vec<(String, f32)>,
+
+    /// Train the dense weights behind the first replaced layer too, not only biases and norms.
+    #[arg(long, help_heading = "Training")]
+    train_rest: bool,
+
+    /// Train on mirror images too.
+    #[arg(long, help_heading = "Training")]
+    augment_flip: bool,
+
+    /// Train on images shifted by up to so many pixels too.
+    #[arg(long, value_name = "PIXELS", default_value_t = 0, help_heading = "Training")]
+    augment_shift: u8,
+
+    /// Changed copies of every image; 1 by default where images are changed.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..), help_heading = "Training")]
+    augment_copies: Option<u8>,
+
+    /// Images have their channels last (NHWC).
+    #[arg(long, help_heading = "Training")]
+    channels_last: bool,
+
+    /// Memory for the values before the first replaced layer, in MiB; what has no room goes to a temporary file.
+    #[arg(long, value_name = "MIB", default_value_t = 4096, help_heading = "Training")]
+    memory: u64,
+
+    /// Store values in that file as float16.
+    #[arg(long, help_heading = "Training")]
+    half_cache: bool,
+
+    /// Keep the state of the fit here after every pass.
+    #[arg(long, value_name = "FILE", help_heading = "Training")]
+    checkpoint: Option<PathBuf>,
+
+    /// Go on from the checkpoint, if there is one.
+    #[arg(long, requires = "checkpoint", help_heading = "Training")]
+    resume: bool,
+
     /// Also write the report as JSON.
     #[arg(long, value_name = "FILE.json", help_heading = "Output")]
     report: Option<PathBuf>,
@@ -112,8 +197,40 @@ impl Args {
         options.seed = self.seed;
         options.dry_run = self.dry_run;
         options.external_data = self.external_data;
+        options.legs = self.legs.map(usize::from);
+        options.fit = self.fit;
+        options.generators.clone_from(&self.generator);
+        options.training = self.training();
         self.check_paths()?;
         Ok(options)
+    }
+
+    fn training(&self) -> Training {
+        let default = Training::default();
+        let changed = self.augment_flip || self.augment_shift > 0;
+        let number = |n: Option<u32>| n.and_then(|n| usize::try_from(n).ok());
+        Training {
+            ratio: self.ratio.unwrap_or(default.ratio),
+            epochs: number(self.epochs),
+            batch: number(self.batch),
+            rate: self.rate,
+            temperature: self.temperature.unwrap_or(default.temperature),
+            labels: self.label_share.map_or(default.labels, |share| share as f32),
+            loss: self.loss.unwrap_or(default.loss),
+            matches: self.r#match.clone(),
+            train_rest: self.train_rest,
+            augment: Augment {
+                copies: if changed { self.augment_copies.map_or(1, usize::from) } else { 0 },
+                flip: self.augment_flip,
+                shift: usize::from(self.augment_shift),
+                channels_last: self.channels_last,
+                seed: self.seed,
+            },
+            memory: self.memory.saturating_mul(1 << 20),
+            half_cache: self.half_cache,
+            checkpoint: self.checkpoint.clone(),
+            resume: self.resume,
+        }
     }
 
     /// Report and diagram must not end up in a model or in each other.
@@ -163,6 +280,25 @@ fn share(text: &str) -> Result<f64, String> {
         Ok(value) if (0.0..=1.0).contains(&(value * scale)) => Ok(value * scale),
         _ => Err("give a share between 0 and 1, or percent such as 1%".into()),
     }
+}
+
+/// Parses a ratio of 1 or more.
+fn ratio(text: &str) -> Result<f64, String> {
+    text.trim_end_matches(['x', '×'])
+        .parse()
+        .ok()
+        .filter(|r: &f64| r.is_finite() && *r >= 1.0)
+        .ok_or_else(|| "give a number of 1 or more".into())
+}
+
+fn positive(text: &str) -> Result<f32, String> {
+    text.parse().ok().filter(|r: &f32| r.is_finite() && *r > 0.0).ok_or_else(|| "give a positive number".into())
+}
+
+/// Parses `value=0.5`.
+fn weighted(text: &str) -> Result<(String, f32), String> {
+    let (name, weight) = text.rsplit_once('=').unwrap_or((text, "1"));
+    Ok((name.to_owned(), positive(weight)?))
 }
 
 fn named<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, String> {

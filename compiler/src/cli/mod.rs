@@ -7,11 +7,16 @@ mod text;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use adntn_compiler::{Error, compile_with};
+use adntn_compiler::{Error, FitKind, compile_with};
 use clap::Parser as _;
 
 use args::Args;
+
+/// Exit code after a second Ctrl-C: 128 and the number of the signal.
+const INTERRUPTED: i32 = 130;
 
 /// Parses the command line, compiles and prints.
 pub(crate) fn run() -> ExitCode {
@@ -35,7 +40,8 @@ fn compile(args: &Args) -> Result<(), Error> {
             check_writable(what, path)?;
         }
     }
-    let mut progress = progress::Bars::new();
+    let stop = if options.fit == FitKind::EndToEnd { stop_on_interrupt() } else { Arc::default() };
+    let mut progress = progress::Bars::new(stop);
     let result = compile_with(&options, &mut progress);
     progress.finish();
     let report = result?;
@@ -48,6 +54,19 @@ fn compile(args: &Args) -> Result<(), Error> {
     }
     say(&text::render(&report, options.dry_run));
     Ok(())
+}
+
+/// A flag that the first Ctrl-C sets, so that a fit ends with the best it has found; the second one ends the program.
+fn stop_on_interrupt() -> Arc<AtomicBool> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    // Fails only where the system has no signals; Ctrl-C then does what it does everywhere.
+    let _ = ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(INTERRUPTED);
+        }
+    });
+    stop
 }
 
 /// What cannot be written must be known before minutes are spent.

@@ -1,22 +1,26 @@
 //! Progress on the terminal: one line for the phase, one bar for the fit in progress.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use adntn_compiler::{Event, Observer};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Draws on standard error; silent unless that is a terminal.
 pub(crate) struct Bars {
     bar: ProgressBar,
     phase: String,
     trials: usize,
+    stop: Arc<AtomicBool>,
 }
 
 impl Bars {
-    pub(crate) fn new() -> Self {
+    /// `stop` is set when the user wants a fit to end.
+    pub(crate) fn new(stop: Arc<AtomicBool>) -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
         bar.enable_steady_tick(Duration::from_millis(120));
-        Bars { bar, phase: String::new(), trials: 0 }
+        Bars { bar, phase: String::new(), trials: 0, stop }
     }
 
     pub(crate) fn finish(&self) {
@@ -48,6 +52,26 @@ impl Observer for Bars {
                 self.bar.set_position(step as u64 + 1);
                 self.bar.set_message(format!("fitting {layer} ({generator}): output error {:.1}%", error * 100.0));
             }
+            Event::Cache { done, all } => {
+                self.bar.set_length(all as u64);
+                self.style("{spinner} {msg} {bar:20} {pos}/{len} samples {eta} left");
+                self.bar.set_position(done as u64);
+            }
+            Event::Train(p) => {
+                self.style("{spinner} {msg} {bar:20} {prefix} left");
+                self.bar.set_length(p.steps as u64);
+                self.bar.set_position(p.step as u64);
+                self.bar.set_prefix(HumanDuration(Duration::from_secs_f64(p.seconds_left)).to_string());
+                let ending = if self.stop.load(Ordering::Relaxed) { "ending, " } else { "" };
+                self.bar.set_message(format!(
+                    "{ending}training, pass {}/{}: loss {:.4}, quality {:.2}% (best {:.2}%)",
+                    p.epoch,
+                    p.epochs,
+                    p.loss,
+                    p.check.quality * 100.0,
+                    p.best.quality * 100.0
+                ));
+            }
             Event::Trial { loss, bytes, accepted } => {
                 self.trials += 1;
                 self.style("{spinner} {msg} [{elapsed}]");
@@ -61,5 +85,9 @@ impl Observer for Bars {
                 ));
             }
         }
+    }
+
+    fn stop(&mut self) -> bool {
+        self.stop.load(Ordering::Relaxed)
     }
 }

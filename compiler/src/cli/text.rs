@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
-use adntn_compiler::report::{LayerReport, QualityReport, StopReason};
-use adntn_compiler::{Arrangement as _, Report, Topology};
+use adntn_compiler::report::{LayerReport, QualityReport, StopReason, TrainingReport};
+use adntn_compiler::{Arrangement as _, Ended, Report, Topology};
+use adntn_fit::quality::Metric;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use console::Style;
 
@@ -31,6 +32,9 @@ pub(crate) fn render(report: &Report, dry_run: bool) -> String {
             "\nSamples   {}: {} to fit, {} to choose; {} held out ({held_out})",
             data.source, data.fit_samples, data.selection_samples, data.held_out_samples
         );
+    }
+    if let Some(training) = &report.training {
+        let _ = writeln!(text, "{}", trained(training));
     }
     if let Some(quality) = &report.quality {
         let _ = writeln!(text, "Quality   {}", quality_line(quality, report.settings.tolerance));
@@ -69,14 +73,51 @@ fn stopped(reason: Option<StopReason>) -> &'static str {
         Some(StopReason::Tolerance) => "; smaller would lose more quality than allowed",
         Some(StopReason::Smallest) => "; every layer has the smallest generator on offer",
         Some(StopReason::NoGain) => "; no generator is smaller than its weight",
+        Some(StopReason::Given) => "",
         Some(StopReason::Unmeasured) => "; held to the weight error, quality not measured",
         None => "",
     }
 }
 
+fn trained(training: &TrainingReport) -> String {
+    let ended = match training.ended {
+        Ended::Completed => "",
+        Ended::NoImprovement => ", ended early without further improvement",
+        Ended::Interrupted => ", interrupted",
+    };
+    let labels = match training.label_share {
+        0.0 => String::new(),
+        share => format!(", labels {:.0}%", share * 100.0),
+    };
+    format!(
+        "Training  {} parameters of {} generator{} and {} others on {} samples, {} passes ({} steps of {}{labels}){ended}\n          quality on {} selection samples {:.2}% → {:.2}%",
+        count(training.generator_parameters),
+        training.layers.len(),
+        if training.layers.len() == 1 { "" } else { "s" },
+        count(training.plain_parameters),
+        count(training.fit_samples as u64),
+        training.epochs,
+        count(training.steps as u64),
+        training.batch,
+        count(training.selection_samples as u64),
+        training.start.quality * 100.0,
+        training.best.quality * 100.0
+    )
+}
+
 fn quality_line(quality: &QualityReport, tolerance: f64) -> String {
     let verdict = if quality.within_tolerance { "within" } else { "NOT within" };
     let mut line = match quality.interval {
+        Some((low, high)) if quality.metric == Metric::Accuracy => {
+            return format!(
+                "accuracy {:.2}% → {:.2}% on the held-out labels (95% interval {:.2} to {:.2}), {verdict} the tolerance of {:.2}%",
+                quality.before * 100.0,
+                quality.after * 100.0,
+                low * 100.0,
+                high * 100.0,
+                tolerance * 100.0
+            );
+        }
         Some((low, high)) => format!(
             "same top class on {:.2}% of held-out samples (95% interval {:.2} to {:.2}), {verdict} the tolerance of {:.2}%",
             quality.after * 100.0,

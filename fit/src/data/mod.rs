@@ -176,6 +176,27 @@ impl Dataset {
         self.inputs.iter().map(|t| t.shape().to_vec()).collect()
     }
 
+    pub(crate) fn inputs_mut(&mut self) -> &mut [Tensor] {
+        &mut self.inputs
+    }
+
+    /// A hash of every sample: of the bytes of all its inputs, labels left out.
+    #[must_use]
+    pub fn hashes(&self) -> Vec<blake3::Hash> {
+        use rayon::prelude::*;
+        let rows: Vec<&[u8]> = self.inputs.iter().map(Tensor::as_bytes).collect();
+        let samples = self.samples;
+        let one = |sample: usize| {
+            let mut hash = blake3::Hasher::new();
+            for bytes in &rows {
+                let width = bytes.len() / samples.max(1);
+                hash.update(&bytes[sample * width..(sample + 1) * width]);
+            }
+            hash.finalize()
+        };
+        (0..samples).into_par_iter().map(one).collect()
+    }
+
     pub(crate) fn slice(&self, range: &Range<usize>) -> Result<Vec<Tensor>, Error> {
         self.inputs
             .iter()
