@@ -57,9 +57,9 @@ pub(crate) fn from_tensor(model: &Model, tensor: &pb::TensorProto) -> Result<Con
 }
 
 /// The value of a Constant node.
-pub(crate) fn from_node(model: &Model, node: &Node) -> Result<Constant, Problem> {
+pub(crate) fn from_node(node: &Node) -> Result<Constant, Problem> {
     if let Some(tensor) = node.attribute("value").and_then(|attribute| attribute.t.as_ref()) {
-        return from_tensor(model, tensor);
+        return from_tensor(node.model, tensor);
     }
     let float = |shape, values| Ok(Constant::Float(backend::from_array(Array { shape, values })));
     if let Some(value) = node.float("value_float")? {

@@ -105,7 +105,7 @@ impl<'a> Kinds<'a> {
             }
             let Some(number) = self.model.index().producer(name) else { return false };
             let proto = &self.model.graph().node[number];
-            let node = Node { proto, opset: 0 };
+            let node = Node { model: self.model, proto, opset: 0 };
             let from = match proto.op_type() {
                 "Shape" | "Size" | "ArgMax" | "ArgMin" | "NonZero" | "Equal" | "Greater" | "GreaterOrEqual" | "Less"
                 | "LessOrEqual" | "Not" | "And" | "Or" | "Xor" => return true,

@@ -294,7 +294,7 @@ fn leaf_values(model: &Model, name: &str) -> Result<Array, Error> {
     let tensor = match (index.initializer(name), index.producer(name)) {
         (Some(at), _) => &model.graph().initializer[at],
         (None, Some(at)) => {
-            let node = Node { proto: &model.graph().node[at], opset: model.opset() };
+            let node = Node { model, proto: &model.graph().node[at], opset: model.opset() };
             let value = node.attribute("value").and_then(|attribute| attribute.t.as_ref());
             value.filter(|_| node.proto.op_type() == "Constant").ok_or_else(|| wrong("a node computes it"))?
         }
@@ -360,10 +360,10 @@ impl Builder<'_> {
     ) -> Result<(), Error> {
         let proto: &pb::NodeProto = &self.model.graph().node[number];
         let (name, op) = (label(proto, number), operator(proto));
-        let node = Node { proto, opset: self.model.opset() };
+        let node = Node { model: self.model, proto, opset: self.model.opset() };
         let wanted = |output: &String| read.contains(output.as_str()) && !stops.contains(output.as_str());
         if op == "Constant" {
-            let constant = constants::from_node(self.model, &node).map_err(|problem| problem.at(&name, &op))?;
+            let constant = constants::from_node(&node).map_err(|problem| problem.at(&name, &op))?;
             self.constants.extend(proto.output.first().map(|output| (output.clone(), constant)));
             return Ok(());
         }

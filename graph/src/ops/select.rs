@@ -32,7 +32,8 @@ pub(super) fn select(value: Value, axis: usize, indices: &[usize]) -> Result<Val
             Ok(Value::Float(Tensor(Taped::float_select(tensor.0, axis, places))))
         }
         Value::Host(host) => {
-            let (outer, inner) = (shape[..axis].iter().product(), shape[axis + 1..].iter().product());
+            let outer: usize = shape[..axis].iter().product();
+            let inner: usize = shape[axis + 1..].iter().product();
             let mut values = Vec::new();
             for before in 0..outer {
                 for index in indices {

@@ -4,6 +4,7 @@ use crate::common::{Row, row};
 
 pub fn rows() -> Vec<Row> {
     let conv = |name: &str| row(name, "Conv", 13);
+    let turned = |name: &str| row(name, "ConvTranspose", 13);
     let max = |name: &str| row(name, "MaxPool", 12);
     let average = |name: &str| row(name, "AveragePool", 19);
     let batch = |name: &str, opset| {
@@ -58,6 +59,7 @@ pub fn rows() -> Vec<Row> {
         average("average-pool-3d").leaf(&[1, 2, 4, 4, 5]).ints("kernel_shape", &[2, 2, 3]).ints("pads", &[0, 1, 1, 1, 0, 1]),
         row("global-average-pool", "GlobalAveragePool", 13).leaf(&[2, 3, 4, 5]),
         row("gemm", "Gemm", 13).leaf(&[3, 4]).leaf(&[4, 5]).leaf(&[5]),
+        row("gemm-b-transposed", "Gemm", 13).leaf(&[3, 4]).leaf(&[5, 4]).leaf(&[3, 1]).int("transB", 1),
         row("gemm-both", "Gemm", 13).leaf(&[4, 3]).leaf(&[5, 4]).leaf(&[1]).int("transA", 1).int("transB", 1),
         row("gemm-alpha-beta", "Gemm", 13)
             .leaf(&[4, 3])
@@ -83,5 +85,38 @@ pub fn rows() -> Vec<Row> {
         row("softmax-11-axis", "Softmax", 11).leaf(&[2, 3, 4]).int("axis", 2),
         row("log-softmax", "LogSoftmax", 13).leaf(&[2, 3, 4]).int("axis", -2),
         row("log-softmax-11", "LogSoftmax", 11).leaf(&[2, 3, 4]),
+        turned("conv-transpose-1d").leaf(&[2, 3, 4]).leaf(&[3, 2, 3]).leaf(&[2]).ints("strides", &[2]),
+        turned("conv-transpose-2d").leaf(&[1, 3, 3, 4]).leaf(&[3, 2, 3, 2]).leaf(&[2]),
+        turned("conv-transpose-2d-padded")
+            .leaf(&[1, 3, 3, 4])
+            .leaf(&[3, 2, 3, 3])
+            .leaf(&[2])
+            .ints("strides", &[2, 2])
+            .ints("pads", &[1, 0, 1, 2])
+            .ints("output_padding", &[1, 1]),
+        turned("conv-transpose-2d-groups").leaf(&[1, 4, 3, 3]).leaf(&[4, 2, 2, 2]).int("group", 2),
+        turned("conv-transpose-2d-dilated").leaf(&[1, 2, 3, 3]).leaf(&[2, 2, 2, 2]).ints("dilations", &[2, 1]),
+        turned("conv-transpose-2d-same")
+            .leaf(&[1, 2, 3, 3])
+            .leaf(&[2, 2, 3, 3])
+            .ints("strides", &[2, 2])
+            .text("auto_pad", "SAME_UPPER"),
+        turned("conv-transpose-2d-shape")
+            .leaf(&[1, 2, 3, 3])
+            .leaf(&[2, 2, 3, 3])
+            .ints("strides", &[2, 2])
+            .ints("output_shape", &[6, 5]),
+        turned("conv-transpose-3d").leaf(&[1, 2, 2, 3, 2]).leaf(&[2, 2, 2, 2, 2]).leaf(&[2]).ints("strides", &[1, 2, 1]),
+        row("global-max-pool", "GlobalMaxPool", 13).leaf(&[2, 3, 4, 5]),
+        row("instance-normalization", "InstanceNormalization", 13).leaf(&[2, 3, 4, 5]).leaf(&[3]).leaf(&[3]),
+        row("layer-normalization", "LayerNormalization", 17).leaf(&[2, 3, 4]).leaf(&[4]).leaf(&[4]),
+        row("layer-normalization-axis", "LayerNormalization", 17)
+            .leaf(&[2, 3, 4])
+            .leaf(&[3, 4])
+            .int("axis", 1)
+            .float("epsilon", 0.01),
+        row("group-normalization", "GroupNormalization", 21).leaf(&[2, 4, 3]).leaf(&[4]).leaf(&[4]).int("num_groups", 2),
+        row("lrn", "LRN", 13).leaf(&[2, 6, 2, 2]).int("size", 3).float("alpha", 0.5).float("bias", 2.0),
+        row("lrn-even", "LRN", 13).leaf(&[1, 5, 2]).int("size", 4).float("alpha", 0.5),
     ]
 }
