@@ -95,12 +95,11 @@ impl Network {
                 return Err(Error::Arguments(format!("`{name}` is asked for twice")));
             }
         }
-        let mut build = Builder { model, slots: HashMap::new(), constants: HashMap::new(), kept: Vec::new() };
-        let kinds = Kinds::new(model);
+        let mut build = Builder::new(model);
         let given = |name: &String, build: &mut Builder| Given {
             name: name.clone(),
             slot: build.slot(name),
-            integer: kinds.is_integer(name),
+            integer: build.kinds.is_integer(name),
         };
         let inputs = request.inputs.iter().map(|name| given(name, &mut build)).collect();
         let mut leaves = Vec::new();
@@ -313,13 +312,19 @@ fn leaf_values(model: &Model, name: &str) -> Result<Array, Error> {
 /// Gives names their slots and constants while the steps are built.
 struct Builder<'a> {
     model: &'a Model,
+    kinds: Kinds<'a>,
     slots: HashMap<String, usize>,
     constants: HashMap<String, Constant>,
     /// The constants that steps read, and by which name.
     kept: Vec<Constant>,
 }
 
-impl Builder<'_> {
+impl<'a> Builder<'a> {
+    fn new(model: &'a Model) -> Builder<'a> {
+        let kinds = Kinds::new(model);
+        Builder { model, kinds, slots: HashMap::new(), constants: HashMap::new(), kept: Vec::new() }
+    }
+
     fn slot(&mut self, name: &str) -> usize {
         let next = self.slots.len();
         *self.slots.entry(name.to_owned()).or_insert(next)
@@ -390,7 +395,7 @@ impl Builder<'_> {
         let trained = step.inputs.iter().flatten().any(|p| matches!(p, Place::Slot { slot, .. } if depends.contains(slot)));
         for output in &proto.output {
             let slot = if wanted(output) { Some(self.slot(output)) } else { None };
-            depends.extend(slot.filter(|_| trained));
+            depends.extend(slot.filter(|_| trained && !self.kinds.is_integer(output)));
             step.outputs.push(slot);
         }
         steps.push(step);

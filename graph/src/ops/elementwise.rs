@@ -44,7 +44,8 @@ fn integers(a: &Host, b: &Host, op: &str) -> Result<Host, Problem> {
         "Sub" => i64::checked_sub,
         "Mul" => i64::checked_mul,
         "Div" => i64::checked_div,
-        "Mod" => i64::checked_rem_euclid,
+        // With the sign of the divisor.
+        "Mod" => |a, b| a.checked_rem(b).map(|rest| if rest != 0 && (rest < 0) != (b < 0) { rest + b } else { rest }),
         "Max" => |a, b| Some(a.max(b)),
         "Min" => |a, b| Some(a.min(b)),
         _ => refuse!("{op} of integers"),

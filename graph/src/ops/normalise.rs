@@ -121,8 +121,8 @@ pub(super) fn group(node: &Node) -> Result<Op, Problem> {
 /// x / (bias + α/size · Σ x²)^β, the sum over `size` channels around each. x: N×C×….
 pub(super) fn local_response(node: &Node) -> Result<Op, Problem> {
     let (alpha, beta, bias) = (node.float_or("alpha", 1e-4)?, node.float_or("beta", 0.75)?, node.float_or("bias", 1.0)?);
-    let Some(size) = node.int("size")?.and_then(|size| usize::try_from(size).ok()).filter(|&size| size > 0) else {
-        refuse!("size is missing");
+    let Some(size) = node.int("size")?.and_then(|size| usize::try_from(size).ok()).filter(|size| size % 2 == 1) else {
+        refuse!("the number of channels to sum over must be odd");
     };
     Ok(float(move |inputs| {
         let x = inputs.float(0)?;
@@ -131,7 +131,7 @@ pub(super) fn local_response(node: &Node) -> Result<Op, Problem> {
             refuse!("{size} channels around each of {shape:?}");
         }
         let mut pads = vec![(0, 0); shape.len()];
-        pads[1] = ((size - 1) / 2, size / 2);
+        pads[1] = (size / 2, size / 2);
         let squares = x.clone().mul(x.clone())?.pad(&pads, 0.0);
         let shifted = |by: usize| {
             let mut ranges: Vec<(usize, usize)> = shape.iter().map(|&extent| (0, extent)).collect();

@@ -195,7 +195,11 @@ pub fn model(
         node,
         initializer,
         input: inputs.iter().map(|name| value(name)).collect(),
-        output: outputs.iter().map(|name| value(name)).collect(),
+        // Their types follow from the nodes.
+        output: outputs
+            .iter()
+            .map(|name| pb::ValueInfoProto { name: Some(name.clone()), ..Default::default() })
+            .collect(),
         ..Default::default()
     };
     pb::ModelProto {
@@ -251,7 +255,16 @@ pub fn difference(a: &[f32], b: &[f32]) -> f32 {
 
 /// What is wrong with the gradients of a network, by central differences along single elements.
 pub fn check_gradients(network: &Network, inputs: &[Array], expect_path: bool) -> Result<(), String> {
-    const STEP: f32 = 4e-3;
+    check_gradients_by(network, inputs, expect_path, 4e-3)
+}
+
+/// The same with a step of one's own: large networks have a kink in every large step.
+pub fn check_gradients_by(
+    network: &Network,
+    inputs: &[Array],
+    expect_path: bool,
+    length: f32,
+) -> Result<(), String> {
     let leaves = initial(network);
     let words = |error: Error| error.to_string();
     let pass = network.forward(inputs.to_vec(), &leaves).map_err(words)?;
@@ -289,7 +302,7 @@ pub fn check_gradients(network: &Network, inputs: &[Array], expect_path: bool) -
                 let value = f64::from(moved[number].values[element]);
                 loss(&moved).map(|loss| (loss, value))
             };
-            let ((above, high), (below, low)) = (at(STEP)?, at(-STEP)?);
+            let ((above, high), (below, low)) = (at(length)?, at(-length)?);
             let numeric = (above - below) / (high - low);
             let found = f64::from(gradient.values[element]);
             if (numeric - found).abs() > 1e-2 * numeric.abs() + 3e-3 * scale {

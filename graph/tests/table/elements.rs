@@ -12,7 +12,7 @@ pub fn rows() -> Vec<Row> {
         rows.push(row(&op.to_lowercase(), op, 13).leaf_in(x, 0.5, 3.0));
     }
     for (op, opset) in [("HardSwish", 14), ("Mish", 18), ("Elu", 13), ("Celu", 12), ("Selu", 13), ("LeakyRelu", 13)] {
-        rows.push(row(&op.to_lowercase(), op, opset).leaf_in(x, -4.0, 4.0));
+        rows.push(row(&op.to_lowercase(), op, opset).leaf_in(x, -3.9, 3.9));
     }
     rows.extend([
         row("hard-sigmoid", "HardSigmoid", 13).leaf_in(x, -4.0, 4.0),
@@ -32,8 +32,8 @@ pub fn rows() -> Vec<Row> {
         row("pow-leaf", "Pow", 13).leaf_in(&[3, 4], 0.5, 2.0).leaf(&[4]),
         row("sum", "Sum", 13).leaf(&[2, 3]).leaf(&[3]).leaf(&[2, 1]),
         row("mean", "Mean", 13).leaf(&[2, 3]).leaf(&[3]).leaf(&[2, 1]),
-        row("max", "Max", 13).leaf(&[3, 5]).leaf(&[5]),
-        row("min", "Min", 13).leaf(&[3, 5]).leaf(&[3, 1]),
+        row("max", "Max", 13).leaf(&[3, 5]).leaf_in(&[5], -1.3, 1.4),
+        row("min", "Min", 13).leaf(&[3, 5]).leaf_in(&[3, 1], -1.3, 1.4),
         row("where", "Where", 13).truths(&[3, 1], &[1, 0, 1]).leaf(&[3, 4]).leaf(&[4]),
         row("softmax-large", "Softmax", 13).leaf_in(&[2, 5], -90.0, 90.0),
     ]);

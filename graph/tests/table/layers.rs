@@ -117,6 +117,5 @@ pub fn rows() -> Vec<Row> {
             .float("epsilon", 0.01),
         row("group-normalization", "GroupNormalization", 21).leaf(&[2, 4, 3]).leaf(&[4]).leaf(&[4]).int("num_groups", 2),
         row("lrn", "LRN", 13).leaf(&[2, 6, 2, 2]).int("size", 3).float("alpha", 0.5).float("bias", 2.0),
-        row("lrn-even", "LRN", 13).leaf(&[1, 5, 2]).int("size", 4).float("alpha", 0.5),
     ]
 }
