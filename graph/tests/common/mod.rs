@@ -255,16 +255,7 @@ pub fn difference(a: &[f32], b: &[f32]) -> f32 {
 
 /// What is wrong with the gradients of a network, by central differences along single elements.
 pub fn check_gradients(network: &Network, inputs: &[Array], expect_path: bool) -> Result<(), String> {
-    check_gradients_by(network, inputs, expect_path, 4e-3)
-}
-
-/// The same with a step of one's own: large networks have a kink in every large step.
-pub fn check_gradients_by(
-    network: &Network,
-    inputs: &[Array],
-    expect_path: bool,
-    length: f32,
-) -> Result<(), String> {
+    const STEP: f32 = 4e-3;
     let leaves = initial(network);
     let words = |error: Error| error.to_string();
     let pass = network.forward(inputs.to_vec(), &leaves).map_err(words)?;
@@ -302,7 +293,7 @@ pub fn check_gradients_by(
                 let value = f64::from(moved[number].values[element]);
                 loss(&moved).map(|loss| (loss, value))
             };
-            let ((above, high), (below, low)) = (at(length)?, at(-length)?);
+            let ((above, high), (below, low)) = (at(STEP)?, at(-STEP)?);
             let numeric = (above - below) / (high - low);
             let found = f64::from(gradient.values[element]);
             if (numeric - found).abs() > 1e-2 * numeric.abs() + 3e-3 * scale {
@@ -311,4 +302,31 @@ pub fn check_gradients_by(
         }
     }
     Ok(())
+}
+
+/// The same for a large network, which has a kink in every step that rounding allows: along the gradient of each leaf,
+/// where the loss changes most.
+pub fn check_gradients_along(network: &Network, inputs: &[Array]) {
+    const STEP: f32 = 2e-3;
+    let leaves = initial(network);
+    let pass = network.forward(inputs.to_vec(), &leaves).unwrap();
+    let shape = pass.outputs()[0].shape.clone();
+    let values = spread(shape.iter().product(), -1.0, 1.0, 5);
+    let cotangent = Array { shape, values };
+    let gradients = pass.backward(std::slice::from_ref(&cotangent)).unwrap();
+    for (number, gradient) in gradients.iter().enumerate() {
+        let gradient = &gradient.as_ref().unwrap().values;
+        let norm = gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
+        let loss = |step: f32| {
+            let mut moved = leaves.clone();
+            let values = &mut Arc::make_mut(&mut moved[number]).values;
+            values.iter_mut().zip(gradient).for_each(|(value, g)| *value += step * g / norm as f32);
+            let outputs = network.evaluate(inputs.to_vec(), &moved).unwrap();
+            let terms = outputs[0].values.iter().zip(&cotangent.values);
+            terms.map(|(&o, &c)| f64::from(o) * f64::from(c)).sum::<f64>()
+        };
+        let numeric = (loss(STEP) - loss(-STEP)) / f64::from(2.0 * STEP);
+        let name = &network.trainable()[number];
+        assert!((numeric - norm).abs() < 2e-2 * norm, "{name}: slope {numeric}, norm of the gradient {norm}");
+    }
 }
