@@ -1,7 +1,7 @@
 //! A node's attributes, read with their types.
 
-use adntn_onnx::{Model, pb};
 use adntn_onnx::pb::attribute_proto::AttributeType;
+use adntn_onnx::{Model, pb};
 
 use crate::error::{Problem, refuse};
 

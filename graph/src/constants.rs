@@ -3,11 +3,11 @@
 use adntn_onnx::pb::tensor_proto::DataType;
 use adntn_onnx::{Model, pb};
 
+use crate::Array;
 use crate::attributes::Node;
 use crate::backend;
 use crate::error::{Problem, refuse};
 use crate::value::{Constant, Host};
-use crate::Array;
 
 fn chunks<const N: usize>(raw: &[u8]) -> impl Iterator<Item = [u8; N]> {
     raw.as_chunks::<N>().0.iter().copied()

@@ -374,7 +374,10 @@ impl<'a> Builder<'a> {
         }
         let run = ops::build(&node).map_err(|problem| problem.at(&name, &op))?;
         if op != "Split" && proto.output.iter().skip(1).any(wanted) {
-            let problem = format!("its output `{}` is not covered", proto.output.iter().skip(1).find(|o| wanted(o)).map_or("", String::as_str));
+            let problem = format!(
+                "its output `{}` is not covered",
+                proto.output.iter().skip(1).find(|o| wanted(o)).map_or("", String::as_str)
+            );
             return Err(Error::Node { node: name, op, problem });
         }
         let fixed = proto.input.iter().all(|input| !self.slots.contains_key(input));
@@ -382,7 +385,11 @@ impl<'a> Builder<'a> {
         if fixed {
             let mut inputs = Vec::new();
             for input in &proto.input {
-                inputs.push(if input.is_empty() { None } else { self.constant(input)?.map(|constant| constant.value()) });
+                inputs.push(if input.is_empty() {
+                    None
+                } else {
+                    self.constant(input)?.map(|constant| constant.value())
+                });
             }
             let results = step.run(Inputs::new(inputs))?;
             let named = proto.output.iter().zip(results).filter(|(output, _)| wanted(output));
@@ -392,7 +399,8 @@ impl<'a> Builder<'a> {
         for input in &proto.input {
             step.inputs.push(if input.is_empty() { None } else { Some(self.place(input)?) });
         }
-        let trained = step.inputs.iter().flatten().any(|p| matches!(p, Place::Slot { slot, .. } if depends.contains(slot)));
+        let trained =
+            step.inputs.iter().flatten().any(|p| matches!(p, Place::Slot { slot, .. } if depends.contains(slot)));
         for output in &proto.output {
             let slot = if wanted(output) { Some(self.slot(output)) } else { None };
             depends.extend(slot.filter(|_| trained && !self.kinds.is_integer(output)));

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use adntn_graph::{Array, Error, Network, Request, frontier};
 use adntn_onnx::{Model, pb};
 use common::{
-    check_gradients, check_gradients_along, difference, floats, initial, model, network, open, reference_output, row, run_reference, spread,
+    check_gradients, check_gradients_along, difference, floats, initial, model, network, open, reference_output, row,
+    run_reference, spread,
 };
 use prost::Message as _;
 
@@ -21,12 +22,7 @@ fn names(list: &[&str]) -> Vec<String> {
 }
 
 fn node(op: &str, inputs: &[&str], output: &str) -> pb::NodeProto {
-    pb::NodeProto {
-        op_type: Some(op.into()),
-        input: names(inputs),
-        output: names(&[output]),
-        ..Default::default()
-    }
+    pb::NodeProto { op_type: Some(op.into()), input: names(inputs), output: names(&[output]), ..Default::default() }
 }
 
 fn array(shape: &[usize], seed: usize) -> Array {
@@ -92,10 +88,12 @@ fn a_tail_gives_what_the_whole_model_gives() {
     let model = fixture("lenet5-mnist.onnx");
     let (input, outputs, weights) = ends(&model);
     let value = array(&[4, 1, 28, 28], 2);
-    let last = weights.iter().filter(|name| model.index().uses(name).iter().any(|place| {
-        let node = &model.graph().node[place.node];
-        node.op_type() == "Gemm" && place.input == 1
-    }));
+    let last = weights.iter().filter(|name| {
+        model.index().uses(name).iter().any(|place| {
+            let node = &model.graph().node[place.node];
+            node.op_type() == "Gemm" && place.input == 1
+        })
+    });
     let last: Vec<String> = last.take(1).cloned().collect();
     let cut = frontier(&model, &last, &outputs).unwrap();
     assert_eq!(cut.len(), 1);

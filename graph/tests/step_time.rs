@@ -5,9 +5,9 @@ mod common;
 
 use std::time::Instant;
 
-use common::{floats, initial, model, network, open, spread};
 use adntn_graph::Array;
 use adntn_onnx::pb;
+use common::{floats, initial, model, network, open, spread};
 
 #[test]
 #[ignore = "a measurement"]
@@ -22,7 +22,8 @@ fn a_step_of_the_tail_of_alexnet() {
         let bound = (3.0 / from as f32).sqrt();
         weights.push(floats(&weight, &[to, from], spread(to * from, -bound, bound, layer)));
         weights.push(floats(&bias, &[to], vec![0.01; to]));
-        let turn = pb::AttributeProto { name: Some("transB".into()), r#type: Some(2), i: Some(1), ..Default::default() };
+        let turn =
+            pb::AttributeProto { name: Some("transB".into()), r#type: Some(2), i: Some(1), ..Default::default() };
         nodes.push(pb::NodeProto {
             op_type: Some("Gemm".into()),
             input: vec![last.clone(), weight.clone(), bias.clone()],
@@ -67,7 +68,10 @@ fn a_step_of_the_tail_of_alexnet() {
     }
     steps.sort_by(|a, b| a.0.total_cmp(&b.0));
     let (total, forward, backward, release) = steps[steps.len() / 2];
-    println!("median of {}: {total:.1} ms (forward {forward:.1}, backward {backward:.1}), release {release:.1}", steps.len());
+    println!(
+        "median of {}: {total:.1} ms (forward {forward:.1}, backward {backward:.1}), release {release:.1}",
+        steps.len()
+    );
     println!("fastest: {:.1} ms (forward {:.1}, backward {:.1})", steps[0].0, steps[0].1, steps[0].2);
     let operations = 2.0 * BATCH as f64 * ((1024.0 * 4096.0) * 2.0 + (4096.0 * 4096.0 + 40_960.0) * 3.0);
     println!("{:.1} GFLOP, {:.0} GFLOP/s at the fastest", operations / 1e9, operations / steps[0].0 / 1e6);
@@ -94,8 +98,25 @@ fn products_alone() {
                 // SAFETY: shapes and strides stay inside the vectors.
                 unsafe {
                     gemm::gemm(
-                        m, n, k, out.as_mut_ptr(), 1, n as isize, false, left.as_ptr(), a.0, a.1, right.as_ptr(), b.0,
-                        b.1, 0.0, 1.0, false, false, false, threads,
+                        m,
+                        n,
+                        k,
+                        out.as_mut_ptr(),
+                        1,
+                        n as isize,
+                        false,
+                        left.as_ptr(),
+                        a.0,
+                        a.1,
+                        right.as_ptr(),
+                        b.0,
+                        b.1,
+                        0.0,
+                        1.0,
+                        false,
+                        false,
+                        false,
+                        threads,
                     );
                 }
                 times.push(start.elapsed().as_secs_f64());
@@ -103,7 +124,10 @@ fn products_alone() {
             let best = times.into_iter().fold(f64::INFINITY, f64::min);
             let rate = 2.0 * (m * n * k) as f64 / best / 1e9;
             let processor = (processor_seconds() - before) / 5.0 * 1e3;
-            println!("{name} {threads:?}: {:.1} ms, {rate:.0} GFLOP/s, {processor:.1} ms of processor time", best * 1e3);
+            println!(
+                "{name} {threads:?}: {:.1} ms, {rate:.0} GFLOP/s, {processor:.1} ms of processor time",
+                best * 1e3
+            );
         }
     }
 }

@@ -120,7 +120,8 @@ pub(super) fn group(node: &Node) -> Result<Op, Problem> {
 
 /// x / (bias + α/size · Σ x²)^β, the sum over `size` channels around each. x: N×C×….
 pub(super) fn local_response(node: &Node) -> Result<Op, Problem> {
-    let (alpha, beta, bias) = (node.float_or("alpha", 1e-4)?, node.float_or("beta", 0.75)?, node.float_or("bias", 1.0)?);
+    let (alpha, beta, bias) =
+        (node.float_or("alpha", 1e-4)?, node.float_or("beta", 0.75)?, node.float_or("bias", 1.0)?);
     let Some(size) = node.int("size")?.and_then(|size| usize::try_from(size).ok()).filter(|size| size % 2 == 1) else {
         refuse!("the number of channels to sum over must be odd");
     };

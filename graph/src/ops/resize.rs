@@ -63,13 +63,14 @@ fn settings(node: &Node) -> Result<Settings, Problem> {
     };
     // Before opset 11 there is nothing to choose.
     let old = node.opset < 11;
-    let coordinates = match node.text_or("coordinate_transformation_mode", if old { "asymmetric" } else { "half_pixel" })? {
-        "half_pixel" => Coordinates::HalfPixel,
-        "pytorch_half_pixel" => Coordinates::PytorchHalfPixel,
-        "align_corners" => Coordinates::AlignCorners,
-        "asymmetric" => Coordinates::Asymmetric,
-        other => refuse!("coordinates {other}"),
-    };
+    let coordinates =
+        match node.text_or("coordinate_transformation_mode", if old { "asymmetric" } else { "half_pixel" })? {
+            "half_pixel" => Coordinates::HalfPixel,
+            "pytorch_half_pixel" => Coordinates::PytorchHalfPixel,
+            "align_corners" => Coordinates::AlignCorners,
+            "asymmetric" => Coordinates::Asymmetric,
+            other => refuse!("coordinates {other}"),
+        };
     let rounding = match node.text_or("nearest_mode", if old { "floor" } else { "round_prefer_floor" })? {
         "round_prefer_floor" => Rounding::PreferFloor,
         "round_prefer_ceil" => Rounding::PreferCeil,
@@ -77,7 +78,10 @@ fn settings(node: &Node) -> Result<Settings, Problem> {
         "ceil" => Rounding::Ceil,
         other => refuse!("rounding {other}"),
     };
-    if node.flag("antialias")? || node.flag("exclude_outside")? || node.text_or("keep_aspect_ratio_policy", "stretch")? != "stretch" {
+    if node.flag("antialias")?
+        || node.flag("exclude_outside")?
+        || node.text_or("keep_aspect_ratio_policy", "stretch")? != "stretch"
+    {
         refuse!("antialias, exclude_outside or an aspect ratio to keep");
     }
     if node.attribute("axes").is_some() {
@@ -96,9 +100,7 @@ pub(super) fn resize(node: &Node) -> Result<Op, Problem> {
         let shape = x.shape();
         let sizes = if modern { inputs.optional_ints(3).filter(|sizes| !sizes.is_empty()) } else { None };
         let scales = match &sizes {
-            Some(sizes) => {
-                sizes.iter().zip(&shape).map(|(&to, &from)| to as f64 / from as f64).collect::<Vec<_>>()
-            }
+            Some(sizes) => sizes.iter().zip(&shape).map(|(&to, &from)| to as f64 / from as f64).collect::<Vec<_>>(),
             None => scales(fixed.as_ref(), inputs, if modern { 2 } else { 1 })?,
         };
         if scales.len() != shape.len() || sizes.as_ref().is_some_and(|sizes| sizes.len() != shape.len()) {
@@ -133,8 +135,7 @@ fn along(x: Tensor, axis: usize, scale: f64, (from, to): (usize, usize), how: &S
     let last = from as f64 - 1.0;
     let sources = (0..to).map(|place| how.coordinates.source(place, scale, from, to));
     if !how.linear {
-        let places: Vec<usize> =
-            sources.map(|source| how.rounding.round(source).clamp(0.0, last) as usize).collect();
+        let places: Vec<usize> = sources.map(|source| how.rounding.round(source).clamp(0.0, last) as usize).collect();
         return select(Value::Float(x), axis, &places)?.into_float();
     }
     let sources: Vec<f64> = sources.map(|source| source.clamp(0.0, last)).collect();

@@ -176,8 +176,7 @@ pub(super) fn pad(node: &Node) -> Result<Op, Problem> {
                 refuse!("padding {pads:?} of {:?}", x.shape());
             }
             let constant = mode == "constant";
-            let (first, last) =
-                if constant { ((-begin).max(0), extent + end.min(0)) } else { (-begin, extent + end) };
+            let (first, last) = if constant { ((-begin).max(0), extent + end.min(0)) } else { (-begin, extent + end) };
             let indices: Option<Vec<usize>> = (first..last).map(|place| mirrored(place, extent, &mode)).collect();
             let Some(indices) = indices else { refuse!("padding {pads:?} reaches too far") };
             x = select(x, axis, &indices)?;

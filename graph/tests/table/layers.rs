@@ -27,13 +27,20 @@ pub fn rows() -> Vec<Row> {
             .ints("strides", &[2, 2])
             .text("auto_pad", "SAME_LOWER"),
         conv("conv-2d-valid").leaf(&[1, 2, 5, 6]).leaf(&[3, 2, 2, 3]).text("auto_pad", "VALID"),
-        conv("conv-2d-dilated").leaf(&[1, 2, 7, 7]).leaf(&[3, 2, 3, 3]).ints("dilations", &[2, 3]).ints("pads", &[1; 4]),
+        conv("conv-2d-dilated")
+            .leaf(&[1, 2, 7, 7])
+            .leaf(&[3, 2, 3, 3])
+            .ints("dilations", &[2, 3])
+            .ints("pads", &[1; 4]),
         conv("conv-3d").leaf(&[1, 2, 4, 3, 4]).leaf(&[3, 2, 2, 2, 3]).leaf(&[3]).ints("pads", &[1, 0, 1, 0, 1, 1]),
         max("max-pool-1d").leaf(&[2, 2, 7]).ints("kernel_shape", &[3]).ints("strides", &[2]),
         max("max-pool-2d").leaf(&[1, 2, 6, 6]).ints("kernel_shape", &[2, 2]).ints("strides", &[2, 2]),
         max("max-pool-2d-overlap").leaf(&[1, 2, 6, 7]).ints("kernel_shape", &[3, 3]).ints("strides", &[2, 2]),
         max("max-pool-2d-padded").leaf(&[1, 2, 5, 5]).ints("kernel_shape", &[3, 3]).ints("pads", &[1; 4]),
-        max("max-pool-2d-asymmetric").leaf_in(&[1, 2, 5, 5], -5.0, -1.0).ints("kernel_shape", &[3, 2]).ints("pads", &[0, 1, 2, 0]),
+        max("max-pool-2d-asymmetric")
+            .leaf_in(&[1, 2, 5, 5], -5.0, -1.0)
+            .ints("kernel_shape", &[3, 2])
+            .ints("pads", &[0, 1, 2, 0]),
         max("max-pool-2d-ceil")
             .leaf(&[1, 2, 6, 6])
             .ints("kernel_shape", &[3, 3])
@@ -55,8 +62,14 @@ pub fn rows() -> Vec<Row> {
             .ints("kernel_shape", &[3, 3])
             .ints("strides", &[2, 2])
             .int("ceil_mode", 1),
-        average("average-pool-2d-same").leaf(&[1, 2, 5, 5]).ints("kernel_shape", &[2, 2]).text("auto_pad", "SAME_LOWER"),
-        average("average-pool-3d").leaf(&[1, 2, 4, 4, 5]).ints("kernel_shape", &[2, 2, 3]).ints("pads", &[0, 1, 1, 1, 0, 1]),
+        average("average-pool-2d-same")
+            .leaf(&[1, 2, 5, 5])
+            .ints("kernel_shape", &[2, 2])
+            .text("auto_pad", "SAME_LOWER"),
+        average("average-pool-3d")
+            .leaf(&[1, 2, 4, 4, 5])
+            .ints("kernel_shape", &[2, 2, 3])
+            .ints("pads", &[0, 1, 1, 1, 0, 1]),
         row("global-average-pool", "GlobalAveragePool", 13).leaf(&[2, 3, 4, 5]),
         row("gemm", "Gemm", 13).leaf(&[3, 4]).leaf(&[4, 5]).leaf(&[5]),
         row("gemm-b-transposed", "Gemm", 13).leaf(&[3, 4]).leaf(&[5, 4]).leaf(&[3, 1]).int("transB", 1),
@@ -106,7 +119,11 @@ pub fn rows() -> Vec<Row> {
             .leaf(&[2, 2, 3, 3])
             .ints("strides", &[2, 2])
             .ints("output_shape", &[6, 5]),
-        turned("conv-transpose-3d").leaf(&[1, 2, 2, 3, 2]).leaf(&[2, 2, 2, 2, 2]).leaf(&[2]).ints("strides", &[1, 2, 1]),
+        turned("conv-transpose-3d")
+            .leaf(&[1, 2, 2, 3, 2])
+            .leaf(&[2, 2, 2, 2, 2])
+            .leaf(&[2])
+            .ints("strides", &[1, 2, 1]),
         row("global-max-pool", "GlobalMaxPool", 13).leaf(&[2, 3, 4, 5]),
         row("instance-normalization", "InstanceNormalization", 13).leaf(&[2, 3, 4, 5]).leaf(&[3]).leaf(&[3]),
         row("layer-normalization", "LayerNormalization", 17).leaf(&[2, 3, 4]).leaf(&[4]).leaf(&[4]),
@@ -115,7 +132,11 @@ pub fn rows() -> Vec<Row> {
             .leaf(&[3, 4])
             .int("axis", 1)
             .float("epsilon", 0.01),
-        row("group-normalization", "GroupNormalization", 21).leaf(&[2, 4, 3]).leaf(&[4]).leaf(&[4]).int("num_groups", 2),
+        row("group-normalization", "GroupNormalization", 21)
+            .leaf(&[2, 4, 3])
+            .leaf(&[4])
+            .leaf(&[4])
+            .int("num_groups", 2),
         row("lrn", "LRN", 13).leaf(&[2, 6, 2, 2]).int("size", 3).float("alpha", 0.5).float("bias", 2.0),
     ]
 }
