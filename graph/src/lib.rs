@@ -12,6 +12,7 @@ mod array;
 mod attributes;
 mod backend;
 mod broadcast;
+mod build;
 mod constants;
 mod error;
 mod frontier;

@@ -1,6 +1,8 @@
 //! Time of a training step on the fully connected tail of AlexNet: 1024 → 4096 → 4096 → 10 at batch 256, both large
 //! weights and all biases leaves. Run with `--ignored --nocapture`.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::time::Instant;

@@ -1,6 +1,6 @@
 //! Models with one node, and what other implementations make of them.
 
-#![allow(dead_code)]
+#![allow(dead_code, clippy::print_stdout, clippy::unwrap_used)]
 
 use std::path::Path;
 use std::process::Command;
