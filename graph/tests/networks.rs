@@ -1,5 +1,7 @@
 //! Whole models: against other implementations, cut at frontiers, with leaves of all kinds, and refused.
 
+#![allow(clippy::panic, clippy::unwrap_used)]
+
 mod common;
 
 use std::sync::Arc;
