@@ -1,13 +1,14 @@
 //! A node's attributes, read with their types.
 
-use adntn_onnx::pb;
 use adntn_onnx::pb::attribute_proto::AttributeType;
+use adntn_onnx::{Model, pb};
 
 use crate::error::{Problem, refuse};
 
 /// A node and the operator set that gives it its meaning.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Node<'a> {
+    pub model: &'a Model,
     pub proto: &'a pb::NodeProto,
     pub opset: i64,
 }
@@ -54,10 +55,5 @@ impl<'a> Node<'a> {
     pub(crate) fn text_or(&self, name: &str, default: &'a str) -> Result<&'a str, Problem> {
         let Some(attribute) = self.typed(name, AttributeType::String)? else { return Ok(default) };
         std::str::from_utf8(attribute.s()).map_err(|_| format!("attribute {name} is not text").into())
-    }
-
-    /// Whether the node has an input at this place.
-    pub(crate) fn has_input(&self, place: usize) -> bool {
-        self.proto.input.get(place).is_some_and(|name| !name.is_empty())
     }
 }

@@ -3,11 +3,11 @@
 use adntn_onnx::pb::tensor_proto::DataType;
 use adntn_onnx::{Model, pb};
 
+use crate::Array;
 use crate::attributes::Node;
 use crate::backend;
 use crate::error::{Problem, refuse};
 use crate::value::{Constant, Host};
-use crate::Array;
 
 fn chunks<const N: usize>(raw: &[u8]) -> impl Iterator<Item = [u8; N]> {
     raw.as_chunks::<N>().0.iter().copied()
@@ -57,9 +57,9 @@ pub(crate) fn from_tensor(model: &Model, tensor: &pb::TensorProto) -> Result<Con
 }
 
 /// The value of a Constant node.
-pub(crate) fn from_node(model: &Model, node: &Node) -> Result<Constant, Problem> {
+pub(crate) fn from_node(node: &Node) -> Result<Constant, Problem> {
     if let Some(tensor) = node.attribute("value").and_then(|attribute| attribute.t.as_ref()) {
-        return from_tensor(model, tensor);
+        return from_tensor(node.model, tensor);
     }
     let float = |shape, values| Ok(Constant::Float(backend::from_array(Array { shape, values })));
     if let Some(value) = node.float("value_float")? {

@@ -22,8 +22,12 @@ pub fn frontier(model: &Model, trainable: &[String], outputs: &[String]) -> Resu
         return Err(Error::NoValue { name: name.clone() });
     }
     let graph = model.graph();
-    let given: HashSet<&str> =
-        graph.input.iter().map(pb::ValueInfoProto::name).filter(|name| model.index().initializer(name).is_none()).collect();
+    let given: HashSet<&str> = graph
+        .input
+        .iter()
+        .map(pb::ValueInfoProto::name)
+        .filter(|name| model.index().initializer(name).is_none())
+        .collect();
     let leaves: HashSet<&str> = trainable.iter().map(String::as_str).collect();
     let stops: HashSet<&str> = given.union(&leaves).copied().collect();
     let order = needed(model, &stops, outputs)?;
@@ -105,10 +109,10 @@ impl<'a> Kinds<'a> {
             }
             let Some(number) = self.model.index().producer(name) else { return false };
             let proto = &self.model.graph().node[number];
-            let node = Node { proto, opset: 0 };
+            let node = Node { model: self.model, proto, opset: 0 };
             let from = match proto.op_type() {
-                "Shape" | "Size" | "ArgMax" | "ArgMin" | "NonZero" | "Equal" | "Greater" | "GreaterOrEqual" | "Less"
-                | "LessOrEqual" | "Not" | "And" | "Or" | "Xor" => return true,
+                "Shape" | "Size" | "ArgMax" | "ArgMin" | "NonZero" | "Equal" | "Greater" | "GreaterOrEqual"
+                | "Less" | "LessOrEqual" | "Not" | "And" | "Or" | "Xor" => return true,
                 "Cast" => return node.int_or("to", 1).is_ok_and(|to| is_integer_type(to as i32)),
                 "Constant" | "ConstantOfShape" => return constant_is_integer(&node),
                 "Where" => 1,

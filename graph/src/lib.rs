@@ -7,11 +7,31 @@
 //!
 //! [`frontier`] lists the values at which a model can be cut so that everything before them is independent of the
 //! leaves: that part needs to run once only.
+//!
+//! ```
+//! use adntn_graph::{Array, Error, Network, Request, frontier};
+//!
+//! /// Gradients of ½‖y‖², given the values at the frontier.
+//! fn step(
+//!     model: &adntn_onnx::Model,
+//!     trainable: &[String],
+//!     outputs: &[String],
+//!     cached: Vec<Array>,
+//! ) -> Result<Vec<Option<Array>>, Error> {
+//!     let inputs = frontier(model, trainable, outputs)?;
+//!     let network = Network::new(model, &Request { inputs: &inputs, outputs, trainable })?;
+//!     let leaves = trainable.iter().map(|name| network.initial(name)).collect::<Result<Vec<_>, _>>()?;
+//!     let pass = network.forward(cached, &leaves)?;
+//!     let cotangents = pass.outputs().to_vec();
+//!     pass.backward(&cotangents)
+//! }
+//! ```
 
 mod array;
 mod attributes;
 mod backend;
 mod broadcast;
+mod build;
 mod constants;
 mod error;
 mod frontier;

@@ -1,18 +1,15 @@
 //! A part of a model, ready to run.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use adntn_onnx::pb::tensor_proto::DataType;
-use adntn_onnx::{Model, pb};
+use adntn_onnx::Model;
 
-use crate::attributes::Node;
 use crate::backend;
-use crate::constants;
-use crate::frontier::Kinds;
+use crate::build::{Builder, leaf_values};
 use crate::guard::guarded;
-use crate::ops::{self, Op};
-use crate::order::{exists, label, needed, operator};
+use crate::ops::Op;
+use crate::order::{exists, needed};
 use crate::tensor::Tensor;
 use crate::value::{Constant, Inputs, Value};
 use crate::{Array, Error, Pass};
@@ -30,17 +27,18 @@ pub struct Request<'a> {
 
 /// Where a node finds an input.
 #[derive(Clone, Copy, Debug)]
-enum Place {
+pub(crate) enum Place {
     Slot { slot: usize, last: bool },
     Constant(usize),
 }
 
-struct Step {
-    node: String,
-    op: String,
-    run: Op,
-    inputs: Vec<Option<Place>>,
-    outputs: Vec<Option<usize>>,
+/// A node: what it does, where its inputs are, and where its outputs go.
+pub(crate) struct Step {
+    pub node: String,
+    pub op: String,
+    pub run: Op,
+    pub inputs: Vec<Option<Place>>,
+    pub outputs: Vec<Option<usize>>,
 }
 
 #[derive(Debug)]
@@ -95,12 +93,11 @@ impl Network {
                 return Err(Error::Arguments(format!("`{name}` is asked for twice")));
             }
         }
-        let mut build = Builder { model, slots: HashMap::new(), constants: HashMap::new(), kept: Vec::new() };
-        let kinds = Kinds::new(model);
+        let mut build = Builder::new(model);
         let given = |name: &String, build: &mut Builder| Given {
             name: name.clone(),
             slot: build.slot(name),
-            integer: kinds.is_integer(name),
+            integer: build.kinds.is_integer(name),
         };
         let inputs = request.inputs.iter().map(|name| given(name, &mut build)).collect();
         let mut leaves = Vec::new();
@@ -275,7 +272,7 @@ impl Network {
 }
 
 impl Step {
-    fn run(&self, mut inputs: Inputs) -> Result<Vec<Value>, Error> {
+    pub(crate) fn run(&self, mut inputs: Inputs) -> Result<Vec<Value>, Error> {
         let action = || format!("{} ({})", self.node, self.op);
         guarded(action, || (self.run)(&mut inputs).map_err(|problem| problem.at(&self.node, &self.op)))
     }
@@ -286,114 +283,4 @@ pub(crate) fn all_finite(values: &[f32]) -> bool {
     const EXPONENT: u32 = 0x7f80_0000;
     let broken = |chunk: &[f32]| chunk.iter().fold(false, |any, value| any | (value.to_bits() & EXPONENT == EXPONENT));
     !values.chunks(4096).any(broken)
-}
-
-fn leaf_values(model: &Model, name: &str) -> Result<Array, Error> {
-    let wrong = |problem| Error::NotALeaf { name: name.to_owned(), problem };
-    let index = model.index();
-    let tensor = match (index.initializer(name), index.producer(name)) {
-        (Some(at), _) => &model.graph().initializer[at],
-        (None, Some(at)) => {
-            let node = Node { proto: &model.graph().node[at], opset: model.opset() };
-            let value = node.attribute("value").and_then(|attribute| attribute.t.as_ref());
-            value.filter(|_| node.proto.op_type() == "Constant").ok_or_else(|| wrong("a node computes it"))?
-        }
-        (None, None) => return Err(wrong("it is an input of the graph")),
-    };
-    if tensor.data_type() != DataType::Float as i32 {
-        return Err(wrong("its type is not FLOAT"));
-    }
-    let values = model.floats(tensor)?.into_owned();
-    if values.is_empty() {
-        return Err(wrong("it is empty"));
-    }
-    Ok(Array { shape: tensor.dims.iter().map(|&extent| extent as usize).collect(), values })
-}
-
-/// Gives names their slots and constants while the steps are built.
-struct Builder<'a> {
-    model: &'a Model,
-    slots: HashMap<String, usize>,
-    constants: HashMap<String, Constant>,
-    /// The constants that steps read, and by which name.
-    kept: Vec<Constant>,
-}
-
-impl Builder<'_> {
-    fn slot(&mut self, name: &str) -> usize {
-        let next = self.slots.len();
-        *self.slots.entry(name.to_owned()).or_insert(next)
-    }
-
-    /// The constant of this name, read from the file on first use.
-    fn constant(&mut self, name: &str) -> Result<Option<Constant>, Error> {
-        if self.slots.contains_key(name) {
-            return Ok(None);
-        }
-        if let Some(known) = self.constants.get(name) {
-            return Ok(Some(known.clone()));
-        }
-        let Some(at) = self.model.index().initializer(name) else { return Ok(None) };
-        let tensor = &self.model.graph().initializer[at];
-        let constant = constants::from_tensor(self.model, tensor)
-            .map_err(|problem| problem.at(&format!("initializer `{name}`"), "initializer"))?;
-        self.constants.insert(name.to_owned(), constant.clone());
-        Ok(Some(constant))
-    }
-
-    fn place(&mut self, name: &str) -> Result<Place, Error> {
-        if let Some(&slot) = self.slots.get(name) {
-            return Ok(Place::Slot { slot, last: false });
-        }
-        let constant = self.constant(name)?.ok_or_else(|| Error::NoValue { name: name.to_owned() })?;
-        self.kept.push(constant);
-        Ok(Place::Constant(self.kept.len() - 1))
-    }
-
-    fn node(
-        &mut self,
-        number: usize,
-        read: &HashSet<&str>,
-        stops: &HashSet<&str>,
-        steps: &mut Vec<Step>,
-        depends: &mut HashSet<usize>,
-    ) -> Result<(), Error> {
-        let proto: &pb::NodeProto = &self.model.graph().node[number];
-        let (name, op) = (label(proto, number), operator(proto));
-        let node = Node { proto, opset: self.model.opset() };
-        let wanted = |output: &String| read.contains(output.as_str()) && !stops.contains(output.as_str());
-        if op == "Constant" {
-            let constant = constants::from_node(self.model, &node).map_err(|problem| problem.at(&name, &op))?;
-            self.constants.extend(proto.output.first().map(|output| (output.clone(), constant)));
-            return Ok(());
-        }
-        let run = ops::build(&node).map_err(|problem| problem.at(&name, &op))?;
-        if op != "Split" && proto.output.iter().skip(1).any(wanted) {
-            let problem = format!("its output `{}` is not covered", proto.output.iter().skip(1).find(|o| wanted(o)).map_or("", String::as_str));
-            return Err(Error::Node { node: name, op, problem });
-        }
-        let fixed = proto.input.iter().all(|input| !self.slots.contains_key(input));
-        let mut step = Step { node: name, op, run, inputs: Vec::new(), outputs: Vec::new() };
-        if fixed {
-            let mut inputs = Vec::new();
-            for input in &proto.input {
-                inputs.push(if input.is_empty() { None } else { self.constant(input)?.map(|constant| constant.value()) });
-            }
-            let results = step.run(Inputs::new(inputs))?;
-            let named = proto.output.iter().zip(results).filter(|(output, _)| wanted(output));
-            self.constants.extend(named.map(|(output, value)| (output.clone(), Constant::of(value))));
-            return Ok(());
-        }
-        for input in &proto.input {
-            step.inputs.push(if input.is_empty() { None } else { Some(self.place(input)?) });
-        }
-        let trained = step.inputs.iter().flatten().any(|p| matches!(p, Place::Slot { slot, .. } if depends.contains(slot)));
-        for output in &proto.output {
-            let slot = if wanted(output) { Some(self.slot(output)) } else { None };
-            depends.extend(slot.filter(|_| trained));
-            step.outputs.push(slot);
-        }
-        steps.push(step);
-        Ok(())
-    }
 }

@@ -59,7 +59,9 @@ impl Pass {
                 let (expected, found) = (&output.shape, &cotangent.shape);
                 return Err(Error::Arguments(format!("a cotangent has shape {found:?}, its output {expected:?}")));
             }
-            terms.extend(tensor.filter(Tensor::is_tracked).map(|tensor| (tensor, cotangent.clone())));
+            // Flat: the tensor library has no sum of a scalar.
+            let flat = Array { shape: vec![cotangent.values.len()], values: cotangent.values.clone() };
+            terms.extend(tensor.filter(Tensor::is_tracked).map(|tensor| (tensor, flat)));
         }
         let gradients = guarded(|| "the backward pass".into(), || Ok(gradients(terms, leaves)))?;
         for (name, gradient) in trainable.iter().zip(&gradients) {
@@ -73,8 +75,9 @@ impl Pass {
 
 fn gradients(terms: Vec<(Tensor, Array)>, leaves: Vec<Tensor>) -> Vec<Option<Array>> {
     let dot = |(tensor, cotangent): (Tensor, Array)| {
+        let flat = Taped::float_reshape(tensor.0, backend::shape(&cotangent.shape));
         let cotangent = Tensor::constant(backend::from_array(cotangent));
-        Taped::float_sum(Taped::float_mul(tensor.0, cotangent.0))
+        Taped::float_sum(Taped::float_mul(flat, cotangent.0))
     };
     let Some(total) = terms.into_iter().map(dot).reduce(Taped::float_add) else {
         return leaves.iter().map(|_| None).collect();

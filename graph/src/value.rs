@@ -1,9 +1,9 @@
 //! What flows along the edges: float tensors, and integers and booleans kept on the host.
 
+use crate::Array;
 use crate::backend::{self, PlainTensor};
 use crate::error::{Problem, refuse};
 use crate::tensor::Tensor;
-use crate::Array;
 
 /// Integers or booleans, row-major. Shapes, axes and indices are such: small, and never differentiated.
 #[derive(Clone, Debug, PartialEq)]

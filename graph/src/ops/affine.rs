@@ -23,11 +23,7 @@ fn product(x: Tensor, weight: Tensor, transposed: bool) -> Tensor {
     let output = Plain::float_matmul(x.clone(), turned(weight.clone(), transposed));
     Tensor(match Product.prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(prepared) => {
-            let state = Factors {
-                x: tracked.1.then_some(x),
-                weight: tracked.0.then_some(weight),
-                transposed,
-            };
+            let state = Factors { x: tracked.1.then_some(x), weight: tracked.0.then_some(weight), transposed };
             prepared.finish(state, output)
         }
         OpsKind::UnTracked(prepared) => prepared.finish(output),

@@ -1,10 +1,15 @@
 //! The operators: from a node to a function of its inputs.
 
+mod activation;
 mod affine;
 mod conv;
 mod elementwise;
+mod host;
 mod normalise;
 mod pool;
+mod reduce;
+mod resize;
+mod select;
 mod shape;
 mod softmax;
 mod window;
@@ -32,20 +37,61 @@ fn single(f: impl Fn(&mut Inputs) -> Result<Value, Problem> + Send + Sync + 'sta
 pub(crate) fn build(node: &Node) -> Result<Op, Problem> {
     match operator(node.proto).as_str() {
         "Conv" => conv::conv(node),
+        "ConvTranspose" => conv::conv_transpose(node),
+        "Gemm" => affine::gemm(node),
+        "MatMul" => Ok(affine::matmul()),
         "MaxPool" => pool::max_pool(node),
         "AveragePool" => pool::average_pool(node),
         "GlobalAveragePool" => Ok(pool::global_average_pool()),
-        "Gemm" => affine::gemm(node),
-        "MatMul" => Ok(affine::matmul()),
+        "GlobalMaxPool" => Ok(pool::global_max_pool()),
         "BatchNormalization" => normalise::batch(node),
+        "InstanceNormalization" => normalise::instance(node),
+        "LayerNormalization" => normalise::layer(node),
+        "GroupNormalization" => normalise::group(node),
+        "LRN" => normalise::local_response(node),
         "Softmax" => softmax::softmax(node, false),
         "LogSoftmax" => softmax::softmax(node, true),
+        "LeakyRelu" => activation::leaky_relu(node),
+        "PRelu" => activation::prelu(node),
+        "Clip" => activation::clip(node),
+        "HardSigmoid" => activation::hard(node),
+        "Swish" => activation::swish(node),
+        "Gelu" => activation::gelu(node),
+        "Elu" => activation::elu(node),
+        "Celu" => activation::celu(node),
+        "Selu" => activation::selu(node),
+        "Add" | "Sub" | "Mul" | "Div" => elementwise::arithmetic(node),
+        "Sum" | "Mean" | "Max" | "Min" => Ok(elementwise::variadic(node)),
+        "Mod" => elementwise::modulo(node),
+        "Pow" => Ok(elementwise::pow()),
+        "Neg" | "Abs" => Ok(elementwise::sign(node)),
+        "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" | "And" | "Or" | "Xor" => {
+            elementwise::compare(node)
+        }
+        "Not" => Ok(elementwise::not()),
+        "Where" => Ok(elementwise::choose()),
         "Identity" => Ok(single(|inputs| inputs.value(0))),
         "Dropout" => shape::dropout(node),
         "Flatten" => shape::flatten(node),
         "Reshape" => shape::reshape(node),
-        "Add" | "Sub" | "Mul" | "Div" => elementwise::arithmetic(node),
-        "Relu" => Ok(elementwise::relu()),
-        _ => Err(Problem::Unsupported),
+        "Transpose" => shape::transpose(node),
+        "Squeeze" => shape::squeeze(node),
+        "Unsqueeze" => shape::unsqueeze(node),
+        "Expand" => Ok(shape::expand()),
+        "Concat" => shape::concat(node),
+        "DepthToSpace" | "SpaceToDepth" => shape::depth_to_space(node),
+        "Slice" => select::slice(node),
+        "Gather" => select::gather(node),
+        "Split" => select::split(node),
+        "Tile" => Ok(select::tile()),
+        "Pad" => select::pad(node),
+        "Resize" | "Upsample" => resize::resize(node),
+        "Shape" => host::shape(node),
+        "Size" => Ok(host::size()),
+        "Cast" => host::cast(node),
+        "Range" => Ok(host::range()),
+        "ConstantOfShape" => host::constant_of_shape(node),
+        op if op.starts_with("Reduce") => reduce::reduce(node),
+        op => activation::plain(op).ok_or(Problem::Unsupported),
     }
 }

@@ -91,3 +91,56 @@ pub(super) fn layer(node: &Node) -> Result<Op, Problem> {
         Ok(y)
     }))
 }
+
+/// Normalises every sample and group of channels. x: N×C×spatial; scale, shift: C, or one per group before opset 21.
+pub(super) fn group(node: &Node) -> Result<Op, Problem> {
+    let epsilon = node.float_or("epsilon", 1e-5)?;
+    let Some(groups) = node.int("num_groups")?.and_then(|groups| usize::try_from(groups).ok()).filter(|&n| n > 0)
+    else {
+        refuse!("num_groups is missing");
+    };
+    let per_group = node.opset < 21;
+    Ok(float(move |inputs| {
+        let (x, scale, shift) = (inputs.float(0)?, inputs.float(1)?, inputs.float(2)?);
+        let shape = x.shape();
+        if shape.len() < 3 || shape[1] % groups != 0 {
+            refuse!("input {shape:?} in {groups} groups");
+        }
+        let inner: usize = shape[2..].iter().product();
+        let split = x.reshape(&[shape[0], groups, shape[1] / groups * inner])?;
+        let y = standardise(split, &[2], epsilon)?;
+        if per_group {
+            let y = y.mul(along_channels(scale, groups, 3)?)?.add(along_channels(shift, groups, 3)?)?;
+            return y.reshape(&shape);
+        }
+        let y = y.reshape(&shape)?.mul(along_channels(scale, shape[1], shape.len())?)?;
+        y.add(along_channels(shift, shape[1], shape.len())?)
+    }))
+}
+
+/// x / (bias + α/size · Σ x²)^β, the sum over `size` channels around each. x: N×C×….
+pub(super) fn local_response(node: &Node) -> Result<Op, Problem> {
+    let (alpha, beta, bias) =
+        (node.float_or("alpha", 1e-4)?, node.float_or("beta", 0.75)?, node.float_or("bias", 1.0)?);
+    let Some(size) = node.int("size")?.and_then(|size| usize::try_from(size).ok()).filter(|size| size % 2 == 1) else {
+        refuse!("the number of channels to sum over must be odd");
+    };
+    Ok(float(move |inputs| {
+        let x = inputs.float(0)?;
+        let shape = x.shape();
+        if shape.len() < 2 || size > 1 << 16 {
+            refuse!("{size} channels around each of {shape:?}");
+        }
+        let mut pads = vec![(0, 0); shape.len()];
+        pads[1] = (size / 2, size / 2);
+        let squares = x.clone().mul(x.clone())?.pad(&pads, 0.0);
+        let shifted = |by: usize| {
+            let mut ranges: Vec<(usize, usize)> = shape.iter().map(|&extent| (0, extent)).collect();
+            ranges[1] = (by, by + shape[1]);
+            squares.clone().crop(&ranges)
+        };
+        let sum = (1..size).try_fold(shifted(0), |sum, by| sum.add(shifted(by)))?;
+        let base = sum.times(alpha / size as f32).plus(bias);
+        x.mul(base.map(|base| Taped::float_powf_scalar(base, f64::from(-beta).into())))
+    }))
+}

@@ -96,7 +96,8 @@ fn by_two_axes(
     let pooled: Vec<usize> = shape[..2].iter().chain(&window.output).copied().collect();
     // One axis as a plane of width one, or two as they are.
     let pass = |x: Tensor, axes: &[usize]| {
-        let pair = |values: &dyn Fn(usize) -> usize, neutral| [values(axes[0]), axes.get(1).map_or(neutral, |&a| values(a))];
+        let pair =
+            |values: &dyn Fn(usize) -> usize, neutral| [values(axes[0]), axes.get(1).map_or(neutral, |&a| values(a))];
         let kernel = pair(&|axis| window.kernel[axis], 1);
         let stride = pair(&|axis| window.strides[axis], 1);
         let padding = pair(&|axis| window.pads[axis].0, 0);
