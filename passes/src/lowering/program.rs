@@ -38,8 +38,8 @@ pub(crate) enum Op {
     Transpose(Vec<usize>),
     /// The first entries of each axis, as many as the step's shape says.
     Slice,
-    /// Product with a number.
-    Scale(f32),
+    /// Elementwise product of the two inputs, the second one broadcast.
+    Multiply,
 }
 
 /// One node to be.
@@ -157,10 +157,18 @@ impl Program {
         self.push(label, Op::Slice, vec![value], keep.to_vec())
     }
 
-    /// `value` times a number.
-    pub(crate) fn scale(&mut self, value: Value, factor: f32) -> Result<Value, Error> {
+    /// `value` times a constant that is broadcast to it.
+    pub(crate) fn multiply(
+        &mut self,
+        value: Value,
+        name: &str,
+        shape: &[usize],
+        factors: Vec<f32>,
+        label: &str,
+    ) -> Result<Value, Error> {
+        let factors = self.constant(name, shape, factors);
         let shape = self.shape(value).to_vec();
-        self.push("scale", Op::Scale(factor), vec![value], shape)
+        self.push(label, Op::Multiply, vec![value, factors], shape)
     }
 
     /// Sets the result and drops the steps that do not lead to it.
