@@ -1,6 +1,7 @@
 //! One act as a Reshape and a MatMul.
 
 use crate::Error;
+use crate::lowering::fuse;
 use crate::lowering::level::{Axis, Level};
 use crate::lowering::place::Placed;
 use crate::lowering::program::{Program, Value};
@@ -22,11 +23,17 @@ pub(super) struct Product {
 }
 
 impl Product {
-    /// Number of matrix products that the batch axes stand for.
-    pub(super) fn batches(&self) -> usize {
-        let batch = |shape: &[usize]| shape[..shape.len() - 2].iter().product::<usize>();
+    /// Number of matrix products that the batch axes stand for, and M, K and N of each.
+    pub(super) fn sizes(&self) -> (usize, [usize; 3]) {
+        let split = |shape: &[usize]| {
+            let (batch, matrix) = shape.split_at(shape.len() - 2);
+            (batch.iter().product::<usize>(), matrix[0], matrix[1])
+        };
+        let (left, right) =
+            if self.core_first { (&self.core, &self.running) } else { (&self.running, &self.core) };
+        let ((left, m, k), (right, _, n)) = (split(left), split(right));
         // Each batch axis belongs to one of the two tensors.
-        batch(&self.core) * batch(&self.running)
+        (left * right, [m, k, n])
     }
 
     /// The product for `placed`, where `axes` are those of the running tensor before.
@@ -83,8 +90,7 @@ pub(super) fn apply(
     for step in placed {
         let act = &level.acts[step.act];
         let product = Product::new(level, &axes, &step);
-        let core = level.core(act, &product.core_order);
-        let core = program.constant(&format!("{}/core", act.label), &product.core, core);
+        let core = fuse::core(program, level, act, &product.core_order, &product.core)?;
         let view = program.reshape(running, &product.running, &act.label)?;
         let (left, right) = if product.core_first { (core, view) } else { (view, core) };
         running = program.matmul(left, right, &act.label)?;

@@ -23,13 +23,34 @@ pub(super) enum Axis {
 
 /// A core with the axes that it takes and gives.
 #[derive(Debug, Clone)]
+pub(super) struct Factor {
+    pub label: String,
+    pub takes: Vec<Axis>,
+    pub gives: Vec<Axis>,
+    /// Row-major over (takes…, gives…).
+    pub data: Vec<f32>,
+}
+
+/// A matrix that replaces neighbouring axes of the running tensor: one core, or several made into one before they are applied.
+#[derive(Debug, Clone)]
 pub(super) struct Act {
     pub label: String,
     /// Neighbours in the running tensor, in this order.
     pub takes: Vec<Axis>,
     pub gives: Vec<Axis>,
-    /// Row-major over (takes…, gives…).
-    pub data: Vec<f32>,
+    /// Isometries from left to right, then disentanglers between their legs.
+    pub factors: Vec<Factor>,
+}
+
+impl Act {
+    fn of(factor: Factor) -> Act {
+        Act {
+            label: factor.label.clone(),
+            takes: factor.takes.clone(),
+            gives: factor.gives.clone(),
+            factors: vec![factor],
+        }
+    }
 }
 
 /// What has to be done on a level.
@@ -77,12 +98,12 @@ impl Level {
                 ),
                 CoreKind::Top => return None,
             };
-            Some(Act { label, takes, gives, data: generator.core(core).to_vec() })
+            Some(Act::of(Factor { label, takes, gives, data: generator.core(core).to_vec() }))
         };
         let cores = shape.isometries(level).iter().chain(shape.disentanglers(level));
         let mut acts: Vec<Act> = cores.filter_map(act).collect();
         if let Some(first) = acts.first_mut() {
-            first.data.iter_mut().for_each(|x| *x *= scale);
+            first.factors[0].data.iter_mut().for_each(|x| *x *= scale);
         }
         let axis = |(leg, range): (usize, &Range<usize>)| match range.len() {
             1 => made(range.start),
@@ -124,12 +145,17 @@ impl Level {
         !done(left) && !done(right) && left_legs.end == right_legs.start && self.linked[right_legs.start - 1]
     }
 
-    /// The core of `act` with its axes in the order `order`.
-    pub(super) fn core(&self, act: &Act, order: &[Axis]) -> Vec<f32> {
-        let own: Vec<Axis> = act.takes.iter().chain(&act.gives).copied().collect();
+    /// Elements of the running tensor with `axes` after the whole level, where each axis has become its legs.
+    pub(super) fn size_after(&self) -> usize {
+        self.dims.iter().product()
+    }
+
+    /// `factor` with its axes in the order `order`.
+    pub(super) fn core(&self, factor: &Factor, order: &[Axis]) -> Vec<f32> {
+        let own: Vec<Axis> = factor.takes.iter().chain(&factor.gives).copied().collect();
         let dims: Vec<usize> = own.iter().map(|&axis| self.dim(axis)).collect();
         let order: Vec<usize> = order.iter().filter_map(|axis| own.iter().position(|a| a == axis)).collect();
         let (merged, moved) = merge_axes(&dims, &order);
-        if moved.len() < 2 { act.data.clone() } else { permuted(&act.data, &merged, &moved) }
+        if moved.len() < 2 { factor.data.clone() } else { permuted(&factor.data, &merged, &moved) }
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! One rule for every core, isometry or disentangler: it acts on one axis of the running tensor (or on neighbouring ones) and
 //! puts new legs in their place. [`level`] lists what is to be done on a level, [`schedule`] chooses the order, [`place`] says
-//! where each leg goes and [`apply`] writes the products; on the last level the legs come out in the order of the stored
+//! where each leg goes and [`apply`] writes the products, of cores that [`fuse`] has joined where
+//! that spares passes over large tensors; on the last level the legs come out in the order of the stored
 //! weight, on the others in tree order. Levels without σ between them and without disentanglers are one multilinear region,
 //! which [`inplace`] contracts in the order that the search finds. The program knows nothing of ONNX; [`crate::emit`] writes
 //! it as nodes.
 
 mod apply;
+mod fuse;
 mod inplace;
 mod legs;
 mod level;
@@ -44,7 +46,7 @@ pub(crate) fn lower(generator: &Generator, stored: Stored, dims: &[usize], layer
             1 if end == last => last_level(&mut program, generator, stored, core_scale, running)?,
             1 => {
                 let in_tree_order = (0..levels[end].len()).collect();
-                expand(&mut program, &Level::new(generator, end, in_tree_order, 1.0), None, running)?
+                expand(&mut program, Level::new(generator, end, in_tree_order, 1.0), None, running)?
             }
             _ => inplace::region(&mut program, generator, level, end, running)?,
         };
@@ -52,7 +54,8 @@ pub(crate) fn lower(generator: &Generator, stored: Stored, dims: &[usize], layer
     }
     running = program.activation(running, spec.activation_at(last), &format!("level{last}"))?;
     if !is_linear && !has_rows && generator.scale() != 1.0 {
-        running = program.multiply(running, "scale/factor", &[], vec![generator.scale()], "scale")?;
+        let factor = program.constant("scale/factor", &[], vec![generator.scale()]);
+        running = program.multiply(running, factor, "scale")?;
     }
     let (rows, columns) = front_back(stored, spec.outputs, spec.inputs);
     let (padded_rows, padded_columns) = front_back(stored, spec.layout.outputs(), spec.layout.inputs());
@@ -64,7 +67,8 @@ pub(crate) fn lower(generator: &Generator, stored: Stored, dims: &[usize], layer
         running = program.reshape(running, &[rows, columns], "output-scale")?;
         let factors = generator.output_scale().iter().map(|x| x * generator.scale()).collect();
         let shape: &[usize] = if stored == Stored::OutputInput { &[rows, 1] } else { &[columns] };
-        running = program.multiply(running, "output-scale/factors", shape, factors, "output-scale")?;
+        let factors = program.constant("output-scale/factors", shape, factors);
+        running = program.multiply(running, factors, "output-scale")?;
     }
     running = program.reshape(running, dims, "weight")?;
     program.finish(running);
@@ -100,20 +104,21 @@ fn last_level(
     let front_legs = legs.iter().filter(|leg| leg.side == front).count();
     let rank = |leg: &Leg| if leg.side == front { leg.place } else { front_legs + leg.place };
     let level = Level::new(generator, generator.shape().levels.len() - 1, legs.iter().map(rank).collect(), scale);
-    expand(program, &level, Some(front_legs), running)
+    expand(program, level, Some(front_legs), running)
 }
 
 /// All acts of `level` on `running`; `front_legs` legs of the result are rows of the weight, if that is the last level.
-fn expand(program: &mut Program, level: &Level, front_legs: Option<usize>, running: Value) -> Result<Value, Error> {
-    let axes = front_legs.map_or_else(|| level.axes.clone(), |front_legs| place::start(level, front_legs));
+fn expand(program: &mut Program, mut level: Level, front_legs: Option<usize>, running: Value) -> Result<Value, Error> {
+    let axes = front_legs.map_or_else(|| level.axes.clone(), |front_legs| place::start(&level, front_legs));
     let dims: Vec<usize> = level.axes.iter().map(|&axis| level.dim(axis)).collect();
     let order: Vec<usize> = axes.iter().filter_map(|axis| level.axes.iter().position(|a| a == axis)).collect();
     let running = program.transpose(running, &dims, &order, "parents")?;
-    let plan = schedule::schedule(level, &axes).ok_or_else(|| Error::Order {
+    fuse::fuse(&mut level, &axes);
+    let plan = schedule::schedule(&level, &axes).ok_or_else(|| Error::Order {
         layer: program.layer().to_owned(),
         message: "a disentangler finds its legs apart; please report this".to_owned(),
     })?;
-    apply::apply(program, level, axes, plan, running)
+    apply::apply(program, &level, axes, plan, running)
 }
 
 fn front_back<T>(stored: Stored, output: T, input: T) -> (T, T) {

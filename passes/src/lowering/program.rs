@@ -38,7 +38,7 @@ pub(crate) enum Op {
     Transpose(Vec<usize>),
     /// The first entries of each axis, as many as the step's shape says.
     Slice,
-    /// Elementwise product of the two inputs, the second one broadcast.
+    /// Elementwise product of the two inputs, broadcast.
     Multiply,
 }
 
@@ -157,18 +157,13 @@ impl Program {
         self.push(label, Op::Slice, vec![value], keep.to_vec())
     }
 
-    /// `value` times a constant that is broadcast to it.
-    pub(crate) fn multiply(
-        &mut self,
-        value: Value,
-        name: &str,
-        shape: &[usize],
-        factors: Vec<f32>,
-        label: &str,
-    ) -> Result<Value, Error> {
-        let factors = self.constant(name, shape, factors);
-        let shape = self.shape(value).to_vec();
-        self.push(label, Op::Multiply, vec![value, factors], shape)
+    /// The elementwise product; axes of both broadcast.
+    pub(crate) fn multiply(&mut self, left: Value, right: Value, label: &str) -> Result<Value, Error> {
+        let (a, b) = (self.shape(left), self.shape(right));
+        let rank = a.len().max(b.len());
+        let dim = |s: &[usize], axis: usize| (axis + s.len()).checked_sub(rank).map_or(1, |axis| s[axis]);
+        let shape = (0..rank).map(|axis| dim(a, axis).max(dim(b, axis))).collect();
+        self.push(label, Op::Multiply, vec![left, right], shape)
     }
 
     /// Sets the result and drops the steps that do not lead to it.

@@ -1,7 +1,8 @@
 //! Which act of a level comes first.
 //!
-//! Two orders are tried, and the cheaper one is taken: legs that grow least first, which keeps the tensor small, and from
-//! right to left, which keeps the legs that stay where they are behind those still to be made and so spares moves.
+//! On the last level a few orders are tried, and the cheapest one is taken: legs that grow least first, which keeps the tensor
+//! small; from right to left, which keeps the legs that stay where they are behind those still to be made and so spares moves;
+//! and the same with the leftmost core first. Elsewhere nothing moves, and the first is best.
 //! Disentanglers act as soon as both their legs are there, since they do not make the tensor larger.
 
 use adntn_contraction::{Cost, CostModel, Expansion, expansion_order};
@@ -13,24 +14,43 @@ use crate::lowering::place::{Placed, place};
 /// The smaller tensors have to save so much before legs are moved for them.
 const WORTH_MOVING: f64 = 0.9;
 /// What a runtime spends on each of a batch of small matrix products besides the arithmetic.
-const SECONDS_PER_PRODUCT: f64 = 1e-7;
+const SECONDS_PER_PRODUCT: f64 = 2e-7;
+/// Rows of a product whose arithmetic takes as long as packing its right-hand side.
+const PACKING_ROWS: f64 = 6.0;
+/// Columns are computed in groups of so many.
+const LANES: usize = 16;
 
 /// The acts of `level` in the cheapest order found, for a running tensor with `axes`.
 pub(super) fn schedule(level: &Level, axes: &[Axis]) -> Option<Vec<Placed>> {
-    let small = place(level, axes.to_vec(), &smallest_growth_first(level))?;
+    let priced = |order: Vec<usize>| {
+        let plan = place(level, axes.to_vec(), &order)?;
+        Some((seconds(level, axes, &plan), plan))
+    };
+    let small = priced(smallest_growth_first(level))?;
     if level.is_in_tree_order() {
-        return Some(small);
+        return Some(small.1);
     }
-    let still = place(level, axes.to_vec(), &from_right_to_left(level, axes))?;
-    Some(if seconds(level, axes, &small) < WORTH_MOVING * seconds(level, axes, &still) { small } else { still })
+    let still = from_right_to_left(level, axes);
+    // The first legs need not pass any others if they come first.
+    let leading = still.last().filter(|&&act| is_isometry(&level.acts[act])).map(|&act| {
+        let rest = still[..still.len() - 1].iter().copied();
+        [act].into_iter().chain(rest).collect::<Vec<usize>>()
+    });
+    let mut best = priced(still)?;
+    for (cost, plan) in leading.and_then(priced).into_iter().chain([small]) {
+        if cost < WORTH_MOVING * best.0 {
+            best = (cost, plan);
+        }
+    }
+    Some(best.1)
 }
 
 fn is_isometry(act: &Act) -> bool {
-    matches!(act.takes[..], [Axis::Parent(_)])
+    matches!(act.takes[0], Axis::Parent(_))
 }
 
 fn from_right_to_left(level: &Level, axes: &[Axis]) -> Vec<usize> {
-    let expands = |axis: &Axis| level.acts.iter().position(|act| act.takes == [*axis]);
+    let expands = |axis: &Axis| level.acts.iter().position(|act| is_isometry(act) && act.takes.last() == Some(axis));
     with_disentanglers(level, axes.iter().rev().filter_map(expands))
 }
 
@@ -67,12 +87,11 @@ fn seconds(level: &Level, axes: &[Axis], plan: &[Placed]) -> f64 {
     let (model, mut before) = (CostModel::default(), axes);
     let mut total = 0.0;
     for step in plan {
-        let act = &level.acts[step.act];
-        let core = level.size(&act.takes) * level.size(&act.gives);
-        let (input, output) = (level.size(before), level.size(&step.axes));
-        let cost = Cost::pairwise(input as f64, core as f64, output as f64);
-        let products = Product::new(level, before, step).batches();
-        total += model.seconds(&cost) + products as f64 * SECONDS_PER_PRODUCT;
+        let (products, [m, k, n]) = Product::new(level, before, step).sizes();
+        let columns = n.next_multiple_of(LANES) as f64;
+        let multiply_adds = products as f64 * (m as f64 + PACKING_ROWS) * k as f64 * columns;
+        let elements = (level.size(before) + level.size(&step.axes)) as f64;
+        total += model.seconds(&Cost { multiply_adds, elements, nodes: 1.0 }) + products as f64 * SECONDS_PER_PRODUCT;
         before = &step.axes;
     }
     total
