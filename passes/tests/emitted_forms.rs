@@ -116,6 +116,19 @@ fn the_interleaved_layout_needs_no_transposition_and_the_separated_one_a_small_o
     }
 }
 
+/// Cores are joined on large levels only, with disentanglers between them and without.
+#[test]
+fn large_levels_are_emitted_truly() {
+    for &topology in adntn_networks::Topology::ALL {
+        for left in [true, false] {
+            let layout = LegLayout::interleaved(&[4, 4, 4, 2, 2, 2, 2, 1], &[2, 2, 2, 4, 4, 2, 2, 4]).unwrap();
+            let mut spec = spec(layout, 8);
+            spec.topology = topology;
+            check(&drawn(spec), left, 17, 8);
+        }
+    }
+}
+
 /// A layout of four legs from (side, dim, place).
 fn custom(legs: [(Side, usize, usize); 4]) -> LegLayout {
     LegLayout::custom(legs.map(|(side, dim, place)| Leg { side, dim, place }).to_vec()).unwrap()

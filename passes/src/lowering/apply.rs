@@ -29,11 +29,26 @@ impl Product {
             let (batch, matrix) = shape.split_at(shape.len() - 2);
             (batch.iter().product::<usize>(), matrix[0], matrix[1])
         };
-        let (left, right) =
-            if self.core_first { (&self.core, &self.running) } else { (&self.running, &self.core) };
+        let (left, right) = if self.core_first { (&self.core, &self.running) } else { (&self.running, &self.core) };
         let ((left, m, k), (right, _, n)) = (split(left), split(right));
         // Each batch axis belongs to one of the two tensors.
         (left * right, [m, k, n])
+    }
+
+    /// Whether the running tensor can be read as `shape`, the one it was written in.
+    pub(super) fn reads(&self, shape: &[usize]) -> bool {
+        self.running == shape
+    }
+
+    /// Shape of what the product makes.
+    pub(super) fn result(&self) -> Vec<usize> {
+        let rank = self.core.len().max(self.running.len());
+        let dim = |s: &[usize], axis: usize| (axis + s.len()).checked_sub(rank).map_or(1, |axis| s[axis]);
+        let mut shape: Vec<usize> =
+            (0..rank - 2).map(|axis| dim(&self.core, axis).max(dim(&self.running, axis))).collect();
+        let (left, right) = if self.core_first { (&self.core, &self.running) } else { (&self.running, &self.core) };
+        shape.extend([left[left.len() - 2], right[right.len() - 1]]);
+        shape
     }
 
     /// The product for `placed`, where `axes` are those of the running tensor before.

@@ -85,13 +85,17 @@ fn with_disentanglers(level: &Level, isometries: impl Iterator<Item = usize>) ->
 /// Estimated time of the whole level.
 fn seconds(level: &Level, axes: &[Axis], plan: &[Placed]) -> f64 {
     let (model, mut before) = (CostModel::default(), axes);
-    let mut total = 0.0;
+    let (mut total, mut shape) = (0.0, Vec::new());
     for step in plan {
-        let (products, [m, k, n]) = Product::new(level, before, step).sizes();
+        let product = Product::new(level, before, step);
+        let (products, [m, k, n]) = product.sizes();
         let columns = n.next_multiple_of(LANES) as f64;
         let multiply_adds = products as f64 * (m as f64 + PACKING_ROWS) * k as f64 * columns;
-        let elements = (level.size(before) + level.size(&step.axes)) as f64;
+        // A Reshape that is folded copies the tensor; only views of the same shape are free.
+        let passes_over_input = if product.reads(&shape) { 1 } else { 3 };
+        let elements = (passes_over_input * level.size(before) + level.size(&step.axes)) as f64;
         total += model.seconds(&Cost { multiply_adds, elements, nodes: 1.0 }) + products as f64 * SECONDS_PER_PRODUCT;
+        shape = product.result();
         before = &step.axes;
     }
     total
