@@ -45,19 +45,22 @@ def main():
             measured[name].append(measure(arguments.folder / f"{name}.onnx"))
     medians = {name: [statistics.median(column) for column in zip(*rows)] for name, rows in measured.items()}
     dense = medians["dense"]
-    print(f"{'model':<10} {'parameters':>11} {'bytes':>11} {'wall ms':>8} {'ratio':>6} {'CPU ms':>8} {'ratio':>6} {'peak MiB':>9}")
+    print(f"{'model':<12} {'parameters':>11} {'bytes':>11} {'wall ms':>8} {'ratio':>6} {'CPU ms':>8} {'ratio':>6} {'peak MiB':>9}")
     ratios = {}
     for name, (wall, cpu, memory) in medians.items():
         ratios[name] = (wall / dense[0], cpu / dense[1])
         size = (arguments.folder / f"{name}.onnx").stat().st_size
         print(
-            f"{name:<10} {int(parameters[name]):>11,} {size:>11,} {1e3 * wall:>8.0f} {ratios[name][0]:>6.2f}"
+            f"{name:<12} {int(parameters[name]):>11,} {size:>11,} {1e3 * wall:>8.0f} {ratios[name][0]:>6.2f}"
             f" {1e3 * cpu:>8.0f} {ratios[name][1]:>6.2f} {memory:>9.0f}"
         )
     print(f"\nOne thread; medians of {arguments.rounds}; required: {REQUIRED}; load {os.getloadavg()[0]:.1f}. CPU time hardly depends on load.")
     generated = {name: ratio for name, ratio in ratios.items() if name != "dense"}
     words = [f"worst_wall={max(r[0] for r in generated.values()):.2f}", f"worst_cpu={max(r[1] for r in generated.values()):.2f}"]
     words += [f"{name.replace('-', '_')}={ratio[1]:.2f}" for name, ratio in generated.items()]
+    for legs in ("8", "16"):
+        worst = max(ratio[1] for name, ratio in generated.items() if name.split("-")[1] == legs)
+        words.append(f"worst_cpu_{legs}_legs={worst:.2f}")
     print(" ".join(["RESULT", *words, f"required={REQUIRED}"]))
 
 

@@ -1,5 +1,5 @@
-//! Writes models of one 4096×4096 Gemm for `bench/emission`: `emission_models FOLDER [SIZE]` makes `dense.onnx` and, for
-//! generators with random cores, `TOPOLOGY-CHI.onnx`; prints one line for each with its name and number of parameters.
+//! Writes models of one SIZE×SIZE Gemm (4096) for `bench/emission`: `emission_models FOLDER [SIZE]` makes `dense.onnx` and, for
+//! generators with random cores, `TOPOLOGY-LEGS-CHI.onnx`; prints one line for each with its name and number of parameters.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -11,7 +11,8 @@ use pb::tensor_proto::DataType;
 use prost::Message;
 use rand::SeedableRng;
 
-const LEGS: usize = 16;
+/// Small legs, whose parents make a tensor as large as W, and wide ones.
+const LEGS: [usize; 2] = [16, 8];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args_os().skip(1);
@@ -22,8 +23,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let candidate = &find_candidates(&model).candidates[0];
     let mut dense = None;
     for &topology in Topology::ALL {
-        for chi in [8, 16] {
-            let layout = LegLayout::for_matrix(LayoutKind::Interleaved, size, size, LEGS)?;
+        for (legs, chi) in LEGS.into_iter().flat_map(|legs| [(legs, 8), (legs, 16)]) {
+            let layout = LegLayout::for_matrix(LayoutKind::Interleaved, size, size, legs)?;
             let spec = GeneratorSpec::new(topology, size, size, layout, Bonds::Uniform(chi), Activation::Tanh);
             let mut generator: Generator = Generator::random(spec, &mut rand_chacha::ChaCha8Rng::seed_from_u64(1))?;
             generator.absorb_scale();
@@ -31,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 dense = Some(replace_by_dense(&model, candidate, &generator.matrix())?);
             }
             let patch = replace_by_generator(&model, candidate, &generator)?;
-            let name = format!("{}-{chi}", topology.name());
+            let name = format!("{}-{legs}-{chi}", topology.name());
             write(&model, &patch, &folder.join(format!("{name}.onnx")))?;
             println!("{name} {}", generator.parameter_count());
         }
