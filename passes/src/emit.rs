@@ -1,6 +1,6 @@
 //! Writes a lowered generator as ONNX nodes and initializers.
 //!
-//! Everything is named `{layer}/ttn/{part}/{op}` and tagged with the pass and the layer. The ops are valid from opset 7 on
+//! Everything is named `{layer}/{topology}/{part}/{op}` and tagged with the pass and the layer. The ops are valid from opset 7 on
 //! and follow the model's own opset. Models of IR version 3 and older would need every initializer listed as a graph input;
 //! they get Constant nodes instead, and those before opset 9, where a Constant is a float, a Cast behind each shape.
 
@@ -171,10 +171,7 @@ impl<'a> Emitter<'a> {
                 }
                 "Slice"
             }
-            Op::Scale(factor) => {
-                inputs.push(self.floats("scale/factor", &[], &[*factor]));
-                "Mul"
-            }
+            Op::Multiply => "Mul",
             Op::Activation { op, alpha } => {
                 attributes.extend(alpha.map(|alpha| pb::AttributeProto {
                     name: Some("alpha".to_owned()),

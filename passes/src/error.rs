@@ -71,14 +71,6 @@ pub enum Error {
         /// What does not fit.
         detail: String,
     },
-    /// The generator is of a topology that this version cannot lower.
-    #[error("layer `{layer}`: generators of topology {topology} cannot be emitted yet; use ttn")]
-    Topology {
-        /// The layer being rewritten.
-        layer: String,
-        /// The topology's name.
-        topology: String,
-    },
     /// The generator uses a σ that this version cannot write as an ONNX op.
     #[error(
         "layer `{layer}`: the activation {activation} cannot be emitted yet; use tanh, relu, leaky-relu, softsign or identity"

@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
+#[path = "../../networks/tests/common/mod.rs"]
+mod random;
 
-use adntn_networks::{Activation, Activations, Bonds, Generator, GeneratorSpec, Leg, LegLayout, Side};
+use adntn_networks::{Activation, Bonds, Generator, GeneratorSpec, Leg, LegLayout, Side};
 use adntn_onnx::{Model, pb};
 use adntn_passes::{Error, FindOptions, find_candidates_with, replace_by_dense, replace_by_generator};
 use pb::tensor_proto::DataType;
@@ -71,60 +73,17 @@ fn check(generator: &Generator, left: bool, opset: i64, ir: i64) {
     common::assert_weight(&edited, &model, candidate, &generator.matrix());
 }
 
-fn layout() -> impl Strategy<Value = LegLayout> {
-    let legs = prop_oneof![Just((4_usize, 8_usize)), Just((8, 3)), Just((16, 2))];
-    legs.prop_flat_map(|(count, largest)| {
-        let dims = prop::collection::vec(1..=largest, count);
-        // Sides by pair: two outputs, two inputs, or one of each.
-        let sides = prop::collection::vec(0..4_u8, count / 2);
-        (dims, sides, any::<bool>(), any::<u64>())
-    })
-    .prop_map(|(dims, pairs, shuffled, seed)| {
-        let side = |k: usize| match (pairs[k / 2], k % 2) {
-            (0, _) | (2, 0) | (3, 1) => Side::Output,
-            _ => Side::Input,
-        };
-        let mut legs: Vec<Leg> = Vec::new();
-        for (k, &dim) in dims.iter().enumerate() {
-            let place = legs.iter().filter(|l| l.side == side(k)).count();
-            legs.push(Leg { side: side(k), dim, place });
-        }
-        if shuffled {
-            // Swaps two places of a side now and then, which no order of the parents can undo.
-            let (a, b) = (seed as usize % legs.len(), (seed >> 8) as usize % legs.len());
-            if legs[a].side == legs[b].side {
-                (legs[a].place, legs[b].place) = (legs[b].place, legs[a].place);
-            }
-        }
-        LegLayout::custom(legs).unwrap()
-    })
-}
-
-fn generator() -> impl Strategy<Value = Generator> {
-    let activation = prop::sample::select(Activation::ALL);
-    (layout(), 1..6_usize, activation, any::<bool>(), 0..4_usize, 0..4_usize, any::<u64>()).prop_map(
-        |(layout, bond, activation, last_linear, fewer_outputs, fewer_inputs, seed)| {
-            let outputs = layout.outputs().saturating_sub(fewer_outputs).max(1);
-            let inputs = layout.inputs().saturating_sub(fewer_inputs).max(1);
-            let mut spec = GeneratorSpec::ttn(outputs, inputs, layout, Bonds::Uniform(bond), activation);
-            if !last_linear {
-                spec.activations = Activations::Uniform(activation);
-            }
-            Generator::random(spec, &mut rand_chacha::ChaCha8Rng::seed_from_u64(seed)).unwrap()
-        },
-    )
-}
-
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(600))]
 
+    /// Every topology, tree, order of legs, σ by level, with and without scales of the outputs.
     #[test]
     fn a_random_generator_is_emitted_truly(
-        generator in generator(),
+        generator in random::generators(),
         left in any::<bool>(),
         version in prop::sample::select(&[(7, 3), (9, 3), (7, 4), (10, 5), (17, 8)][..]),
     ) {
-        check(&generator, left, version.0, version.1);
+        check(&generator.cast(), left, version.0, version.1);
     }
 }
 
@@ -132,7 +91,7 @@ fn spec(layout: LegLayout, bond: usize) -> GeneratorSpec {
     GeneratorSpec::ttn(layout.outputs(), layout.inputs(), layout, Bonds::Uniform(bond), Activation::Tanh)
 }
 
-fn random(spec: GeneratorSpec) -> Generator {
+fn drawn(spec: GeneratorSpec) -> Generator {
     Generator::random(spec, &mut rand_chacha::ChaCha8Rng::seed_from_u64(1)).unwrap()
 }
 
@@ -144,7 +103,7 @@ fn the_interleaved_layout_needs_no_transposition_and_the_separated_one_a_small_o
             (LegLayout::interleaved(&o, &i).unwrap(), 0),
             (LegLayout::separated(&o, &i).unwrap(), usize::from(!left) * 5_usize.pow(4)),
         ] {
-            let generator = random(spec(layout, 5));
+            let generator = drawn(spec(layout, 5));
             let model = model(96, 60, left, 17, 8);
             let survey = find_candidates_with(&model, &FindOptions::default());
             let patch = replace_by_generator(&model, &survey.candidates[0], &generator).unwrap();
@@ -153,6 +112,19 @@ fn the_interleaved_layout_needs_no_transposition_and_the_separated_one_a_small_o
                 let elements = common::interpreter::evaluate(&edited, &node.output[0]).1.len();
                 assert!(elements <= largest, "{} moves {elements} elements", node.name());
             }
+        }
+    }
+}
+
+/// Cores are joined on large levels only, with disentanglers between them and without.
+#[test]
+fn large_levels_are_emitted_truly() {
+    for &topology in adntn_networks::Topology::ALL {
+        for left in [true, false] {
+            let layout = LegLayout::interleaved(&[4, 4, 4, 2, 2, 2, 2, 1], &[2, 2, 2, 4, 4, 2, 2, 4]).unwrap();
+            let mut spec = spec(layout, 8);
+            spec.topology = topology;
+            check(&drawn(spec), left, 17, 8);
         }
     }
 }
@@ -172,14 +144,14 @@ fn layouts_that_no_order_of_parents_sorts_are_emitted_truly() {
         custom([(Output, 3, 0), (Output, 4, 2), (Output, 5, 1), (Input, 2, 0)]),
     ] {
         for left in [true, false] {
-            check(&random(spec(layout.clone(), 5)), left, 17, 8);
+            check(&drawn(spec(layout.clone(), 5)), left, 17, 8);
         }
     }
 }
 
 #[test]
 fn nothing_is_left_of_the_old_weight() {
-    let generator = random(spec(LegLayout::interleaved(&[4, 8], &[8, 4]).unwrap(), 4));
+    let generator = drawn(spec(LegLayout::interleaved(&[4, 8], &[8, 4]).unwrap(), 4));
     for ir in [3, 8] {
         let model = model(32, 32, false, 7, ir);
         let survey = find_candidates_with(&model, &FindOptions::default());
@@ -202,7 +174,7 @@ fn nothing_is_left_of_the_old_weight() {
 
 #[test]
 fn emitting_twice_gives_the_second_generator_another_name() {
-    let generator = random(spec(LegLayout::interleaved(&[4, 8], &[8, 4]).unwrap(), 4));
+    let generator = drawn(spec(LegLayout::interleaved(&[4, 8], &[8, 4]).unwrap(), 4));
     let first = model(32, 32, false, 17, 8);
     let survey = find_candidates_with(&first, &FindOptions::default());
     let patch = replace_by_generator(&first, &survey.candidates[0], &generator).unwrap();
@@ -234,7 +206,7 @@ fn emitting_twice_gives_the_second_generator_another_name() {
 
 #[test]
 fn a_generator_of_another_shape_is_refused() {
-    let generator = random(spec(LegLayout::interleaved(&[4, 8], &[8, 4]).unwrap(), 4));
+    let generator = drawn(spec(LegLayout::interleaved(&[4, 8], &[8, 4]).unwrap(), 4));
     let model = model(32, 33, true, 17, 8);
     let survey = find_candidates_with(&model, &FindOptions::default());
     let error = replace_by_generator(&model, &survey.candidates[0], &generator).unwrap_err();
@@ -243,7 +215,7 @@ fn a_generator_of_another_shape_is_refused() {
 
 #[test]
 fn values_that_are_not_finite_are_refused() {
-    let mut generator = random(spec(LegLayout::interleaved(&[4, 8], &[8, 4]).unwrap(), 4));
+    let mut generator = drawn(spec(LegLayout::interleaved(&[4, 8], &[8, 4]).unwrap(), 4));
     let model = model(32, 32, true, 17, 8);
     let survey = find_candidates_with(&model, &FindOptions::default());
     generator.params_mut()[3] = f32::NAN;

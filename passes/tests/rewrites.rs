@@ -6,7 +6,9 @@ mod common;
 use std::fmt::Write;
 use std::path::Path;
 
-use adntn_networks::{Activations, Bonds, Generator, GeneratorSpec, LayoutKind, LegLayout, start};
+use adntn_networks::{
+    Activations, Bonds, CoreKind, Generator, GeneratorSpec, KernelLegs, LayoutKind, LegLayout, Topology, Tree, start,
+};
 use adntn_onnx::{Model, Patch};
 use adntn_passes::{Candidate, describe, find_candidates, replace_by_dense, replace_by_generator};
 use serde::Deserialize;
@@ -22,16 +24,22 @@ struct Parameters {
     /// Plain numbers instead of a generator.
     #[serde(default)]
     dense: bool,
+    #[serde(default)]
+    topology: Topology,
     #[serde(default = "default_layout")]
     layout: String,
     #[serde(default = "default_legs")]
     legs: usize,
+    kernel_legs: Option<KernelLegs>,
+    arity: Option<usize>,
     #[serde(default = "default_bond")]
     bond: usize,
     #[serde(default = "default_activation")]
     activation: String,
     #[serde(default = "default_last_linear")]
     last_linear: bool,
+    #[serde(default)]
+    output_scale: bool,
 }
 
 fn default_layout() -> String {
@@ -53,8 +61,19 @@ fn default_last_linear() -> bool {
 impl Parameters {
     fn generator(&self, model: &Model, candidate: &Candidate) -> Generator {
         let kind: LayoutKind = self.layout.parse().unwrap();
-        let layout = LegLayout::for_matrix(kind, candidate.outputs, candidate.inputs, self.legs).unwrap();
-        let mut spec = GeneratorSpec::ttn(
+        let (outputs, inputs) = (candidate.outputs, candidate.inputs);
+        let layout = match self.kernel_legs {
+            None => LegLayout::for_matrix(kind, outputs, inputs, self.legs),
+            Some(place) => {
+                let kernel: Vec<usize> = candidate.dims[2..].iter().map(|&d| d as usize).collect();
+                let channels = inputs / kernel.iter().product::<usize>();
+                LegLayout::for_conv(kind, place, outputs, channels, &kernel, self.legs)
+            }
+        }
+        .unwrap();
+        let tree = self.arity.map(|arity| Tree::with_arity(layout.legs().len(), arity).unwrap());
+        let mut spec = GeneratorSpec::new(
+            self.topology,
             candidate.outputs,
             candidate.inputs,
             layout,
@@ -64,7 +83,19 @@ impl Parameters {
         if !self.last_linear {
             spec.activations = Activations::Uniform(self.activation.parse().unwrap());
         }
-        start::hierarchical_svd(&candidate.weight_matrix(model).unwrap(), &spec, None).unwrap()
+        if let Some(tree) = tree {
+            spec = spec.with_tree(tree).unwrap();
+        }
+        spec.output_scale = self.output_scale;
+        let mut generator = start::hierarchical_svd(&candidate.weight_matrix(model).unwrap(), &spec, None).unwrap();
+        // Starts have identities as disentanglers and factors of one, which would hide mistakes.
+        let shape = generator.shape().clone();
+        let disentanglers = shape.cores.iter().filter(|core| matches!(core.kind, CoreKind::Disentangler { .. }));
+        for range in disentanglers.map(|core| core.range.clone()).chain([shape.output_scale()]) {
+            let values = generator.params_mut()[range].iter_mut();
+            values.enumerate().for_each(|(k, x)| *x += 0.1 * (k as f32).sin());
+        }
+        generator
     }
 }
 

@@ -31,30 +31,36 @@ pub(super) fn region(
     end: usize,
     running: Value,
 ) -> Result<Value, Error> {
-    let levels = &generator.shape().levels;
-    let legs = |level: usize| levels[level].iter().enumerate().map(move |(leg, &dim)| ((level, leg), dim));
+    let shape = generator.shape();
+    let legs = |level: usize| shape.levels[level].iter().enumerate().map(move |(leg, &dim)| ((level, leg), dim));
+    let first: Vec<(LegId, usize)> = legs(start).collect();
+    let mut above = first.clone();
     let mut cores = Vec::new();
     for level in start + 1..=end {
-        for bond in legs(level - 1) {
-            let leg = bond.0.1;
-            cores.push(Core {
-                label: format!("level{level}/leg{leg}"),
-                bond,
-                legs: legs(level).skip(2 * leg).take(2).collect(),
-                data: generator.core(&generator.shape().isometries(level)[leg]).to_vec(),
-            });
+        let mut isometries = shape.isometries(level).iter();
+        let below: Vec<(LegId, usize)> = legs(level).collect();
+        let mut open = Vec::with_capacity(below.len());
+        for (leg, children) in shape.tree().children(level).enumerate() {
+            let bond = above[leg];
+            let core = if children.len() == 1 { None } else { isometries.next() };
+            match core {
+                // A leg that passes through keeps the name it has above.
+                None => open.push(bond),
+                Some(core) => {
+                    let legs = below[children].to_vec();
+                    open.extend(&legs);
+                    let label = format!("level{level}/leg{leg}");
+                    cores.push(Core { label, bond, legs, data: generator.core(core).to_vec() });
+                }
+            }
         }
+        above = open;
     }
-    expand(program, running, legs(start).collect(), cores)
+    expand(program, running, first, cores)
 }
 
 /// Contracts `running`, whose axes are `legs`, with `cores`, in the cheapest order.
-pub(super) fn expand(
-    program: &mut Program,
-    running: Value,
-    legs: Vec<(LegId, usize)>,
-    cores: Vec<Core>,
-) -> Result<Value, Error> {
+fn expand(program: &mut Program, running: Value, legs: Vec<(LegId, usize)>, cores: Vec<Core>) -> Result<Value, Error> {
     let tree = cheapest(&legs, &cores, program.layer())?;
     let mut region = Region { program, running, legs, cores: cores.into_iter().map(Some).collect() };
     Ok(region.build(&tree, BondAt::Front)?.value)

@@ -38,8 +38,8 @@ pub(crate) enum Op {
     Transpose(Vec<usize>),
     /// The first entries of each axis, as many as the step's shape says.
     Slice,
-    /// Product with a number.
-    Scale(f32),
+    /// Elementwise product of the two inputs, broadcast.
+    Multiply,
 }
 
 /// One node to be.
@@ -157,10 +157,13 @@ impl Program {
         self.push(label, Op::Slice, vec![value], keep.to_vec())
     }
 
-    /// `value` times a number.
-    pub(crate) fn scale(&mut self, value: Value, factor: f32) -> Result<Value, Error> {
-        let shape = self.shape(value).to_vec();
-        self.push("scale", Op::Scale(factor), vec![value], shape)
+    /// The elementwise product; axes of both broadcast.
+    pub(crate) fn multiply(&mut self, left: Value, right: Value, label: &str) -> Result<Value, Error> {
+        let (a, b) = (self.shape(left), self.shape(right));
+        let rank = a.len().max(b.len());
+        let dim = |s: &[usize], axis: usize| (axis + s.len()).checked_sub(rank).map_or(1, |axis| s[axis]);
+        let shape = (0..rank).map(|axis| dim(a, axis).max(dim(b, axis))).collect();
+        self.push(label, Op::Multiply, vec![left, right], shape)
     }
 
     /// Sets the result and drops the steps that do not lead to it.

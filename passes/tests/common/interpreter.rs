@@ -24,7 +24,7 @@ pub fn evaluate(model: &Model, name: &str) -> Tensor {
         "Transpose" => transpose(&input(0), ints(node, "perm")),
         "Slice" if modern_slice => slice(&input(0), &vector(1), &vector(2), &vector(3)),
         "Slice" => slice(&input(0), ints(node, "starts"), ints(node, "ends"), ints(node, "axes")),
-        "Mul" => scale(input(0), &input(1)),
+        "Mul" => multiply(&input(0), &input(1)),
         "Tanh" => map(input(0), f32::tanh),
         "Relu" => map(input(0), |x| x.max(0.0)),
         "LeakyRelu" => {
@@ -40,9 +40,28 @@ fn map((shape, values): Tensor, f: impl Fn(f32) -> f32) -> Tensor {
     (shape, values.into_iter().map(f).collect())
 }
 
-fn scale(a: Tensor, b: &Tensor) -> Tensor {
-    assert_eq!(b.1.len(), 1);
-    map(a, |x| x * b.1[0])
+/// Elementwise product, either side broadcast.
+fn multiply((a_shape, a): &Tensor, (b_shape, b): &Tensor) -> Tensor {
+    let rank = a_shape.len().max(b_shape.len());
+    let padded = |s: &[usize]| [vec![1; rank - s.len()], s.to_vec()].concat();
+    let (a_shape, b_shape) = (padded(a_shape), padded(b_shape));
+    let to: Vec<usize> = a_shape.iter().zip(&b_shape).map(|(&x, &y)| x.max(y)).collect();
+    let value = |flat: usize, shape: &[usize], values: &[f32]| {
+        let (mut rest, mut at, mut stride) = (flat, 0, 1);
+        for axis in (0..rank).rev() {
+            let index = rest % to[axis];
+            rest /= to[axis];
+            assert!(shape[axis] == to[axis] || shape[axis] == 1);
+            if shape[axis] != 1 {
+                at += index * stride;
+            }
+            stride *= shape[axis];
+        }
+        values[at]
+    };
+    let count: usize = to.iter().product();
+    let out = (0..count).map(|k| value(k, &a_shape, a) * value(k, &b_shape, b)).collect();
+    (to, out)
 }
 
 fn reshape((shape, values): Tensor, to: &[i64]) -> Tensor {
