@@ -63,7 +63,8 @@ fn the_same_seed_gives_the_same_file_interrupted_or_not() {
     let dir = tempfile::tempdir().unwrap();
     let model = write(dir.path(), "in.onnx", |_| {});
     samples(dir.path(), "x.npy", 256);
-    let options = ["--calibration", "x.npy", "--ratio", "3", "--epochs", "4", "--min-elements", "1024", "--tolerance", "90%"];
+    let options =
+        ["--calibration", "x.npy", "--ratio", "3", "--epochs", "4", "--min-elements", "1024", "--tolerance", "90%"];
     let one = compile(dir.path(), &model, &options);
     let whole = std::fs::read(dir.path().join("out.onnx")).unwrap();
     compile(dir.path(), &model, &options);
@@ -120,7 +121,8 @@ fn what_cannot_be_trained_is_refused_in_a_sentence() {
     let base = ["in.onnx", "out.onnx", "--fit", "end-to-end"];
     let text = refused(dir.path(), &base);
     assert!(text.contains("--calibration"), "{text}");
-    let text = refused(dir.path(), &[&base[..], &["--calibration", "x.npy", "--ratio", "2", "--match", "nothing=1"]].concat());
+    let text =
+        refused(dir.path(), &[&base[..], &["--calibration", "x.npy", "--ratio", "2", "--match", "nothing=1"]].concat());
     assert!(text.contains("nothing"), "{text}");
     let text = refused(dir.path(), &[&base[..], &["--calibration", "x.npy", "--generator", "fc1=color:red"]].concat());
     assert!(text.contains("color"), "{text}");

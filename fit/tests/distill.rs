@@ -157,7 +157,13 @@ fn the_gradient_by_the_parameters_is_the_derivative_of_the_loss() {
         // Away from the start, where many derivatives vanish.
         let mut rng = ChaCha8Rng::seed_from_u64(3);
         let random = Generator::<f32>::random(
-            GeneratorSpec::ttn(16, 12, LegLayout::for_matrix(LayoutKind::Interleaved, 16, 12, 4).unwrap(), Bonds::Uniform(3), Activation::Tanh),
+            GeneratorSpec::ttn(
+                16,
+                12,
+                LegLayout::for_matrix(LayoutKind::Interleaved, 16, 12, 4).unwrap(),
+                Bonds::Uniform(3),
+                Activation::Tanh,
+            ),
             &mut rng,
         )
         .unwrap();
@@ -213,7 +219,9 @@ fn training_helps_and_keeps_the_best() {
     assert!(trained.best.loss < 0.5 * trained.start.loss, "{:?} → {:?}", trained.start, trained.best);
     assert!(trained.best.quality >= trained.start.quality);
     assert!(keeper.losses[47] < keeper.losses[0]);
-    assert!(matches!(&trained.parts[0], Part::Generator { generator, .. } if generator.params().iter().all(|p| p.is_finite())));
+    assert!(
+        matches!(&trained.parts[0], Part::Generator { generator, .. } if generator.params().iter().all(|p| p.is_finite()))
+    );
 }
 
 #[test]
