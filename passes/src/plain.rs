@@ -90,7 +90,7 @@ fn trainable_shape(model: &Model, name: &str) -> Option<Vec<usize>> {
 
 fn kind(node: &pb::NodeProto, input: usize, shape: &[usize]) -> Option<PlainKind> {
     let count: usize = shape.iter().product();
-    let vector = count > 1 && shape.iter().any(|&d| d == count);
+    let vector = count > 1 && shape.contains(&count);
     match (node.op_type(), input) {
         ("Conv" | "ConvTranspose" | "Gemm", 2) => Some(PlainKind::Bias),
         ("Conv" | "ConvTranspose", 1) | ("Gemm" | "MatMul", 0 | 1) => Some(PlainKind::Weight),

@@ -68,12 +68,12 @@ fn after(level: &Level, axes: &[Axis], before: usize, taken: usize, gives: &[Axi
     let is_done = |axis: &Axis| matches!(axis, Axis::Done(_));
     let mut result = axes[..before].to_vec();
     result.extend(gives.iter().filter(|axis| !is_done(axis)));
-    let mut end = result.len();
+    let first = result.len();
     result.extend(&axes[before + taken..]);
     let mut done: Vec<usize> = gives.iter().filter(|axis| is_done(axis)).map(|&axis| level.legs(axis).start).collect();
     // From the highest rank down, so that none has to pass another.
     done.sort_by_key(|&leg| std::cmp::Reverse(level.ranks[leg]));
-    for leg in done {
+    for (end, leg) in (first..).zip(done) {
         let splits = |at: usize| {
             at.checked_sub(1)
                 .and_then(|l| result.get(l))
@@ -82,7 +82,6 @@ fn after(level: &Level, axes: &[Axis], before: usize, taken: usize, gives: &[Axi
         };
         let at = (0..=end).rev().find(|&at| !splits(at) && fits(level, &result[..at], &result[at..], leg)).unwrap_or(0);
         result.insert(at, Axis::Done(leg));
-        end += 1;
     }
     result
 }
