@@ -91,8 +91,12 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
     // Equal samples in both files mean that the measurement is not on unseen ones.
     let hashes = calibration.hashes();
     let mut hash = blake3::Hasher::new();
-    hashes.iter().for_each(|h| drop(hash.update(h.as_bytes())));
-    calibration.labels().into_iter().flatten().for_each(|l| drop(hash.update(&l.to_le_bytes())));
+    for sample in &hashes {
+        hash.update(sample.as_bytes());
+    }
+    for label in calibration.labels().into_iter().flatten() {
+        hash.update(&label.to_le_bytes());
+    }
     let overlap = if options.held_out.is_some() {
         let known: std::collections::HashSet<blake3::Hash> = hashes.into_iter().collect();
         held_out.hashes().iter().filter(|h| known.contains(*h)).count()
