@@ -84,7 +84,7 @@ impl From<adntn_fit::Error> for Error {
 
 impl From<adntn_graph::Error> for Error {
     fn from(error: adntn_graph::Error) -> Self {
-        Error::Data(adntn_fit::Error::Graph(error))
+        Error::Data(error.into())
     }
 }
 

@@ -44,8 +44,14 @@ pub enum Error {
     Interrupted,
     /// The trainable part of the model cannot be built or run.
     #[error(transparent)]
-    Graph(#[from] adntn_graph::Error),
+    Graph(Box<adntn_graph::Error>),
     /// A generator could not be built.
     #[error(transparent)]
     Network(#[from] adntn_networks::Error),
+}
+
+impl From<adntn_graph::Error> for Error {
+    fn from(error: adntn_graph::Error) -> Self {
+        Error::Graph(Box::new(error))
+    }
 }
