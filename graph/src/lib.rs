@@ -36,6 +36,7 @@ mod constants;
 mod error;
 mod frontier;
 mod guard;
+mod matrix;
 mod network;
 mod ops;
 mod order;

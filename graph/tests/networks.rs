@@ -183,6 +183,29 @@ fn leaves_are_not_copied_and_released() {
 }
 
 #[test]
+fn the_number_of_threads_changes_nothing() {
+    let lenet = fixture("lenet5-mnist.onnx");
+    let nodes = vec![node("MatMul", &["x", "w"], "h"), node("Softmax", &["h"], "y")];
+    let wide =
+        open(&model(nodes, vec![floats("w", &[500, 300], spread(150_000, -1.0, 1.0, 1))], &["x"], &names(&["y"]), 13));
+    for (model, shape) in [(lenet, vec![64, 1, 28, 28]), (wide, vec![200, 500])] {
+        let (input, outputs, weights) = ends(&model);
+        let built = network(&model, &[&input], &outputs, &weights).unwrap();
+        let step = || {
+            let pass = built.forward(vec![array(&shape, 1)], &initial(&built)).unwrap();
+            let cotangent = array(&pass.outputs()[0].shape.clone(), 2);
+            let outputs = pass.outputs().to_vec();
+            (outputs, pass.backward(&[cotangent]).unwrap())
+        };
+        let on = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(step);
+        let one = on(1);
+        for threads in [2, 3, 8] {
+            assert!(on(threads) == one, "{threads} threads");
+        }
+    }
+}
+
+#[test]
 fn what_cannot_be_done_is_refused() {
     let two = |op: &'static str| row("two", op, 13).leaf(&[2, 3]).leaf(&[4, 5]);
     let unsupported = row("unknown", "Einsum", 13).leaf(&[2]);

@@ -10,6 +10,7 @@ use super::{Op, float};
 use crate::attributes::Node;
 use crate::backend::{Plain, PlainTensor, Taped};
 use crate::error::{Problem, refuse};
+use crate::matrix::multiply;
 use crate::tensor::Tensor;
 
 /// x·W (x: M×K, W: K×N) or x·Wᵀ (W: N×K).
@@ -20,7 +21,7 @@ fn product(x: Tensor, weight: Tensor, transposed: bool) -> Tensor {
     let nodes = [x.0.node(), weight.0.node()];
     let tracked = (x.is_tracked(), weight.is_tracked());
     let (x, weight) = (x.into_plain(), weight.into_plain());
-    let output = Plain::float_matmul(x.clone(), turned(weight.clone(), transposed));
+    let output = multiply(x.clone(), turned(weight.clone(), transposed));
     Tensor(match Product.prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(prepared) => {
             let state = Factors { x: tracked.1.then_some(x), weight: tracked.0.then_some(weight), transposed };
@@ -54,10 +55,10 @@ impl Backward<Plain, 2> for Product {
         let [x_node, weight_node] = ops.parents;
         if let (Some(node), Some(x)) = (weight_node, x) {
             let (left, right) = if transposed { (grad.clone(), x) } else { (x, grad.clone()) };
-            grads.register::<Plain>(node.id, Plain::float_matmul(turned(left, true), right));
+            grads.register::<Plain>(node.id, multiply(turned(left, true), right));
         }
         if let (Some(node), Some(weight)) = (x_node, weight) {
-            grads.register::<Plain>(node.id, Plain::float_matmul(grad, turned(weight, !transposed)));
+            grads.register::<Plain>(node.id, multiply(grad, turned(weight, !transposed)));
         }
     }
 }
