@@ -53,12 +53,14 @@ pub(crate) fn fit(
         }
         match Tail::new(model, layers, &wanted, options) {
             Ok(tail) => break Some(tail),
-            Err(Error::Data(adntn_fit::Error::Graph(adntn_graph::Error::Unsupported { node, op }))) => {
+            Err(Error::Data(adntn_fit::Error::Graph(obstacle)))
+                if matches!(*obstacle, adntn_graph::Error::Unsupported { .. }) =>
+            {
                 let trains = |&i: &usize| Tail::new(model, layers, &[i], options).is_ok();
                 let (kept, dropped): (Vec<usize>, Vec<usize>) = wanted.into_iter().partition(trains);
                 let names: Vec<&str> = dropped.iter().map(|&i| layers[i].candidate.layer.as_str()).collect();
                 notes.push(format!(
-                    "Training does not reach back past {op} of {node}: {} fitted layer by layer ({}).",
+                    "Training stops at {obstacle}: {} fitted layer by layer ({}).",
                     if names.len() == 1 { "one layer was" } else { "some layers were" },
                     names.join(", ")
                 ));
