@@ -170,7 +170,7 @@ fn the_gradient_by_the_parameters_is_the_derivative_of_the_loss() {
         student.params_mut().iter_mut().zip(random.params().iter().cycle()).for_each(|(p, r)| *p += 0.3 * r);
         let chosen: Vec<usize> = (0..32).collect();
         let (inputs, teacher, _) = samples.batch(&chosen);
-        let mut loss = |student: &mut Student| {
+        let loss = |student: &mut Student| {
             let leaves = student.leaves().unwrap();
             let outputs = network.evaluate(inputs.clone(), &leaves).unwrap();
             OBJECTIVE.evaluate(&outputs[0].values, &teacher[0], None, 32).0
