@@ -1,5 +1,6 @@
 //! Writes models of one SIZE×SIZE Gemm (4096) for `bench/emission`: `emission_models FOLDER [SIZE]` makes `dense.onnx` and, for
 //! generators with random cores, `TOPOLOGY-LEGS-CHI.onnx`; prints one line for each with its name and number of parameters.
+#![allow(clippy::print_stdout)]
 
 use std::error::Error;
 use std::path::PathBuf;
