@@ -1,8 +1,9 @@
 //! Time of a training step on the fully connected tail of AlexNet: 1024 → 4096 → 4096 → 10 at batch 256, both large
-//! weights and all biases leaves. Run with `--ignored --nocapture`.
+//! weights and all biases leaves; and of its matrix products alone: `cargo run --release -p adntn-graph --example step_time`.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+#[path = "../tests/common/mod.rs"]
 mod common;
 
 use std::time::Instant;
@@ -11,9 +12,12 @@ use adntn_graph::Array;
 use adntn_onnx::pb;
 use common::{floats, initial, model, network, open, spread};
 
-#[test]
-#[ignore = "a measurement"]
-fn a_step_of_the_tail_of_alexnet() {
+fn main() {
+    step_of_the_tail_of_alexnet();
+    products_alone();
+}
+
+fn step_of_the_tail_of_alexnet() {
     const BATCH: usize = 256;
     let widths = [1024, 4096, 4096, 10];
     let (mut nodes, mut weights, mut trainable) = (Vec::new(), Vec::new(), Vec::new());
@@ -80,8 +84,6 @@ fn a_step_of_the_tail_of_alexnet() {
     println!("{:.1} ms of processor time a step", (processor_seconds() - before) / steps.len() as f64 * 1e3);
 }
 
-#[test]
-#[ignore = "a measurement"]
 fn products_alone() {
     // m, n, k and strides (column, row) of the factors: x·Wᵀ, dY·W, dYᵀ·X.
     for (name, (m, n, k), a, b) in [
