@@ -234,18 +234,17 @@ impl<'a> Layer<'a> {
         self.starts.get(&key).cloned().ok_or_else(|| self.unmade())
     }
 
-    /// The largest generator with at most the weight's parameters over `ratio`: of the last of the families that have one, since
-    /// many small legs do more with as many parameters.
+    /// The generator with the most parameters of those with at most the weight's over `ratio`; among like ones the first
+    /// interleaved one.
     pub(crate) fn chosen_by_ratio(&self) -> Option<Key> {
         let most = self.candidate.elements() as f64 / self.ratio;
         let largest = |(index, family): (usize, &Family)| {
-            let fits = |&&bond: &&usize| family.parameters(bond).is_some_and(|p| p as f64 <= most);
-            family.bonds.iter().rev().find(fits).map(|&bond| (index, bond))
+            let offers = family.bonds.iter().filter_map(|&bond| Some((family.parameters(bond)?, bond)));
+            let (count, bond) = offers.filter(|(count, _)| *count as f64 <= most).max()?;
+            Some((count, std::cmp::Reverse(index), bond))
         };
-        self.families.iter().enumerate().filter_map(largest).max_by_key(|&(index, bond)| {
-            let family = &self.families[index];
-            (family.leg_count(), std::cmp::Reverse(index), bond)
-        })
+        let (_, index, bond) = self.families.iter().enumerate().filter_map(largest).max()?;
+        Some((index.0, bond))
     }
 
     /// Takes over a generator that was fitted elsewhere.

@@ -5,6 +5,7 @@ use adntn_passes::Candidate;
 
 use crate::layout::{Offer, layouts};
 use crate::options::Options;
+use crate::training::FitKind;
 
 /// Bond dimensions tried, finest last.
 const LADDER: [usize; 23] = [1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128];
@@ -57,7 +58,12 @@ impl Family {
 
 /// Every family that holds at least one generator with fewer parameters than the O×I weight.
 pub(crate) fn families(candidate: &Candidate, options: &Options) -> Vec<Family> {
-    let ladder: Vec<usize> = options.bond.map_or_else(|| LADDER.to_vec(), |b| vec![b]);
+    let ladder: Vec<usize> = match (options.bond, options.fit) {
+        (Some(bond), _) => vec![bond],
+        (None, FitKind::LayerWise) => LADDER.to_vec(),
+        // Nothing is tried there, so steps may be small: the ratio asked for is then met closely.
+        (None, FitKind::EndToEnd) => (1..=128).collect(),
+    };
     let mut all = Vec::new();
     for layout in layouts(candidate, options) {
         let mut family = Family::new(candidate, layout, options);

@@ -83,7 +83,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "KIND", value_parser = named::<FitKind>, default_value = "layer-wise", help_heading = "Training")]
     fit: FitKind,
 
-    /// End-to-end: how many times fewer parameters each replaced layer gets, at least.
+    /// End-to-end: how many times fewer parameters each replaced layer gets, at least (default 50).
     #[arg(long, value_name = "N", value_parser = ratio, help_heading = "Training")]
     ratio: Option<f64>,
 
