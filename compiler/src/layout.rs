@@ -8,6 +8,7 @@ use adntn_passes::{Candidate, LayerKind};
 
 use crate::error::Error;
 use crate::options::Options;
+use crate::training::FitKind;
 
 /// Numbers of legs tried, those of kernel axes not counted.
 const LEGS: [usize; 3] = [4, 8, 16];
@@ -72,6 +73,8 @@ pub(crate) fn layouts(candidate: &Candidate, options: &Options) -> Vec<Offer> {
             return vec![Offer { name: "custom", kernel_legs: None, legs: legs.clone() }];
         }
         Some(LayoutChoice::Kind(kind)) => vec![*kind],
+        // Trained through the network, pairs of an output and an input leg do more with as many parameters.
+        None if options.fit == FitKind::EndToEnd => vec![LayoutKind::Interleaved],
         None => LayoutKind::ALL.to_vec(),
     };
     let (outputs, inputs) = (candidate.outputs, candidate.inputs);

@@ -21,9 +21,6 @@ use crate::training::FitKind;
 use crate::trial::Bench;
 use crate::{calibrate, describe, endtoend, layout, menu, verify};
 
-/// Samples whose activations weigh the starts of end-to-end fits.
-const START_SAMPLES: usize = 2048;
-
 /// Compiles a model as `options` say, telling `observer` how far it is.
 ///
 /// # Errors
@@ -218,17 +215,14 @@ impl Run<'_> {
         chosen: &[&'m Candidate],
         samples: Option<&Samples>,
     ) -> Result<Vec<Layer<'m>>, Error> {
-        let absorbs: Vec<bool> = chosen.iter().map(|c| adntn_passes::has_own_bias(model, c)).collect();
-        let grams = match samples.and_then(|s| s.fit.as_ref()) {
+        // Trained through the network, biases follow the cores by themselves, and a start weighed by the activations, which is
+        // large where they are small, is no better than a plain one.
+        let trained = self.options.fit == FitKind::EndToEnd;
+        let absorbs: Vec<bool> = chosen.iter().map(|c| !trained && adntn_passes::has_own_bias(model, c)).collect();
+        let grams = match samples.and_then(|s| s.fit.as_ref()).filter(|_| !trained) {
             Some(fit) => {
                 self.enter("calibrating");
-                // A start needs no more than a rough idea of the activations.
-                let few = (self.options.fit == FitKind::EndToEnd && fit.samples() > START_SAMPLES).then(|| {
-                    let step = fit.samples() / START_SAMPLES;
-                    fit.select(&(0..START_SAMPLES).map(|k| k * step).collect::<Vec<_>>())
-                });
-                let few = few.transpose()?;
-                calibrate::input_statistics(model, chosen, &absorbs, few.as_ref().unwrap_or(fit))?
+                calibrate::input_statistics(model, chosen, &absorbs, fit)?
             }
             None => chosen.iter().map(|_| None).collect(),
         };

@@ -35,7 +35,7 @@ impl Settings {
         Settings {
             epochs: (PRESENTATIONS / samples).clamp(EPOCHS.0, EPOCHS.1),
             batch: (samples / 50).clamp(8, 256).min(samples),
-            rate: 0.02,
+            rate: 0.06,
             warmup: 0.15,
             decay: 1e-4,
             clip: 4.0,
