@@ -13,6 +13,8 @@ const WITHOUT_HELD_OUT: [f64; 3] = [0.5, 0.25, 0.25];
 const WITH_HELD_OUT: [f64; 2] = [0.75, 0.25];
 /// Most samples to select on: more would only be lost for fitting.
 const MOST_SELECTION: f64 = 5000.0;
+/// Samples of a first run, rounded to whole batches.
+const PROBE: usize = 16;
 /// Samples made up when there are none.
 const SYNTHETIC: usize = 128;
 
@@ -39,9 +41,11 @@ impl Samples {
         self.fixed
     }
 
-    /// One batch of the selection samples.
+    /// A few of the selection samples, one batch at least.
     pub(crate) fn probe(&self) -> Result<Dataset, Error> {
-        Ok(self.selection.select(&(0..self.block.min(self.selection.samples())).collect::<Vec<_>>())?)
+        Ok(self.selection.select(
+            &(0..self.block.max(PROBE - PROBE % self.block.max(1)).min(self.selection.samples())).collect::<Vec<_>>(),
+        )?)
     }
 }
 

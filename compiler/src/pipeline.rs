@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use adntn_fit::quality::Metric;
-use adntn_fit::runner::{Loaded, Output};
+use adntn_fit::runner::Loaded;
 use adntn_onnx::{ExternalData, Model, Patch};
 use adntn_passes::{Candidate, FindOptions, SkipReason, Survey, find_candidates_with};
 
@@ -69,7 +69,7 @@ impl Run<'_> {
 
         layers.iter_mut().for_each(Layer::end_search);
         self.enter("writing");
-        let written = self.write(&model, &layers, &decision.choice, rest)?;
+        let written = self.write(&model, &layers, &decision.choice, rest.clone())?;
 
         self.enter("verifying");
         let emitted = Model::open(&self.options.output)?;
@@ -78,7 +78,7 @@ impl Run<'_> {
         let mut data = None;
         if let Some(samples) = &samples {
             let bench = Bench::new(&model, samples.held_out.clone())?;
-            let got = outputs(&emitted, bench.data())?;
+            let got = verify::outputs(&emitted, &model, &layers, &decision.choice, rest, &bench, &samples.probe()?)?;
             let measured = bench.measure(&got);
             let labels = bench.data().labels();
             let metric = if trained && labels.is_some() { Metric::Accuracy } else { bench.metric };
@@ -377,13 +377,6 @@ impl Run<'_> {
             seconds: self.seconds,
         }
     }
-}
-
-/// Outputs of the written file. tract forms the weights anew in every run, so the runs go one by one: side by side they
-/// would hold every weight several times.
-fn outputs(model: &Model, data: &adntn_fit::data::Dataset) -> Result<Vec<Output>, Error> {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().map_err(|e| Error::Internal(e.to_string()))?;
-    pool.install(|| crate::trial::run(model, Patch::default(), data, &[]))
 }
 
 fn check_options(options: &Options) -> Result<(), Error> {

@@ -8,8 +8,39 @@ use adntn_onnx::{Model, Patch};
 use crate::error::Error;
 use crate::layer::Layer;
 use crate::report::QualityReport;
-use crate::select::Choice;
-use crate::trial::{Measured, run};
+use crate::select::{Choice, dense_patch};
+use crate::trial::{Bench, Measured, run};
+
+/// Weights with more elements in all are formed once and not in every run.
+const FORMED_ANEW: usize = 4 << 20;
+/// Relative difference of outputs that the order of float32 sums can make.
+const ROUNDING: f64 = 1e-3;
+
+/// Outputs of the written file. tract forms the weights anew in every run, so the runs go one by one: side by side they
+/// would hold every weight several times. Where that would take minutes, the file is run on the few samples of `probe`; if its
+/// outputs there are those of the model with the same weights as plain numbers, that model stands for it on the others.
+pub(crate) fn outputs(
+    emitted: &Model,
+    model: &Model,
+    layers: &[Layer<'_>],
+    choice: &Choice,
+    rest: Patch,
+    bench: &Bench<'_>,
+    probe: &Dataset,
+) -> Result<Vec<Output>, Error> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().map_err(|e| Error::Internal(e.to_string()))?;
+    let replaced = layers.iter().zip(choice).filter(|(_, key)| key.is_some());
+    if replaced.map(|(layer, _)| layer.candidate.elements()).sum::<usize>() > FORMED_ANEW {
+        let mut patch = dense_patch(layers, choice)?;
+        patch.merge(rest);
+        let of_file = pool.install(|| run(emitted, Patch::default(), probe, &[]))?;
+        let of_numbers = run(model, patch.clone(), probe, &[])?;
+        if Comparison::of(&of_numbers, &of_file).is_some_and(|c| c.relative_rms <= ROUNDING) {
+            return run(model, patch, bench.data(), &[]);
+        }
+    }
+    pool.install(|| run(emitted, Patch::default(), bench.data(), &[]))
+}
 
 /// Effect on the model of one replaced layer alone.
 pub(crate) struct LayerEffect {
