@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::layer::{Key, Layer};
 use crate::menu::{Family, middle};
 use crate::options::Options;
-use crate::report::{GeneratorReport, LayerReport};
+use crate::report::{GeneratorReport, LayerReport, StopReason};
 use crate::select::Selection;
 use crate::verify::LayerEffect;
 
@@ -64,6 +64,8 @@ pub(crate) fn layer(
     let Some(key) = key else {
         let reason = if !layer.has_gain() {
             "no gain: no generator is smaller than this weight".to_owned()
+        } else if selection.stopped == StopReason::Given {
+            format!("no generator is {} times smaller than this weight or more", options.training.ratio)
         } else if selection.accepted.iter().all(|c| c.iter().all(Option::is_none)) {
             format!("no generator keeps the model within {:.2}% of its quality", options.tolerance * 100.0)
         } else {
