@@ -1,6 +1,6 @@
 //! Which samples serve which purpose.
 
-use adntn_fit::data::{Dataset, split};
+use adntn_fit::data::{Dataset, Reading, split};
 use adntn_fit::runner::Loaded;
 
 use crate::error::Error;
@@ -54,6 +54,9 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
     let specs = loaded.inputs();
     let block = loaded.fixed_batch().unwrap_or(1);
     let Some(path) = &options.calibration else {
+        if options.labels.is_some() {
+            return Err(Error::Usage("labels are given without samples: give --calibration too".into()));
+        }
         if options.held_out.is_some() {
             return Err(Error::Usage(
                 "held-out samples are given without calibration samples: give --calibration too".into(),
@@ -74,7 +77,15 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
         let (hash, fixed) = (blake3::hash(&[]), loaded.fixed_batch());
         return Ok(Some(Samples { fit: None, selection, held_out, report, block, hash, overlap: 0, fixed }));
     };
-    let calibration = Dataset::load(path, specs)?;
+    let reading = |labels: &Option<std::path::PathBuf>| Reading {
+        labels: labels.clone(),
+        images: options.images.clone(),
+        memory: options.training.memory,
+    };
+    if options.held_out_labels.is_some() && options.held_out.is_none() {
+        return Err(Error::Usage("labels of held-out samples are given without the samples: give --held-out too".into()));
+    }
+    let calibration = Dataset::load(path, specs, &reading(&options.labels))?;
     let mut shares = if options.held_out.is_some() { WITH_HELD_OUT.to_vec() } else { WITHOUT_HELD_OUT.to_vec() };
     let spare = (shares[1] - MOST_SELECTION / calibration.samples() as f64).max(0.0);
     shares[0] += spare;
@@ -89,7 +100,7 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
         )));
     }
     let held_out = match &options.held_out {
-        Some(path) => Dataset::load(path, specs)?,
+        Some(path) => Dataset::load(path, specs, &reading(&options.held_out_labels))?,
         None => calibration.select(&parts[2])?,
     };
     // Equal samples in both files mean that the measurement is not on unseen ones.

@@ -29,6 +29,7 @@ mod training;
 mod trial;
 mod verify;
 
+pub use adntn_fit::data::ImageOptions;
 pub use adntn_fit::distill::{Augment, Check, Ended, Progress};
 pub use adntn_fit::layerwise::Effort;
 pub use adntn_networks::{Activation, Arrangement, GeneratorSpec, KernelLegs, LayoutKind, LegLayout, Topology};

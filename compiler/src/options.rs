@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use adntn_fit::data::ImageOptions;
 use adntn_fit::layerwise::Effort;
 use adntn_networks::{Activation, KernelLegs, Topology};
 use regex::Regex;
@@ -57,10 +58,17 @@ pub struct Options {
     pub input: PathBuf,
     /// Where the compiled model goes; never the input itself.
     pub output: PathBuf,
-    /// Calibration samples: `.npz` (arrays by input name), `.npy` (one input) or a folder of `.npy` files.
+    /// Calibration samples: `.npz` or `.safetensors` (arrays by input name), `.npy` (one input), a folder of `.npy` files, or a
+    /// folder of images, which may lie in folders of their own, one a class.
     pub calibration: Option<PathBuf>,
+    /// Class labels of the calibration samples (`.npy`), where they are not with the samples.
+    pub labels: Option<PathBuf>,
     /// Samples for the final measurement only; without them a quarter of the calibration samples is set aside.
     pub held_out: Option<PathBuf>,
+    /// Class labels of the held-out samples (`.npy`), where they are not with the samples.
+    pub held_out_labels: Option<PathBuf>,
+    /// How images become inputs.
+    pub images: ImageOptions,
     /// Largest accepted loss of quality of the whole model, as a share (0.01 is 1 %).
     pub tolerance: f64,
     /// Only layers whose name or node name matches are considered.
@@ -114,7 +122,10 @@ impl Options {
             input: input.into(),
             output: output.into(),
             calibration: None,
+            labels: None,
             held_out: None,
+            held_out_labels: None,
+            images: ImageOptions::default(),
             tolerance: 0.01,
             layers: None,
             exclude: None,

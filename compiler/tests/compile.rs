@@ -56,7 +56,7 @@ fn write_tract_outputs(model: &Path, inputs: &Path, to: &Path) {
     use adntn_fit::{data::Dataset, runner::Loaded};
     let model = Model::open(model).unwrap();
     let loaded = Loaded::new(model.apply(&adntn_onnx::Patch::default()).unwrap().to_bytes()).unwrap();
-    let data = Dataset::load(inputs, loaded.inputs()).unwrap();
+    let data = Dataset::load(inputs, loaded.inputs(), &adntn_fit::data::Reading::default()).unwrap();
     let outputs = loaded.into_runner(&data).unwrap().outputs(&data).unwrap();
     let mut file = ndarray_npy::NpzWriter::new(std::fs::File::create(to).unwrap());
     for (output, info) in outputs.iter().zip(&model.graph().output) {

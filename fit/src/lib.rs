@@ -2,7 +2,8 @@
 //!
 //! [`runner`] runs models in tract, [`data`] reads samples, [`unfold`] and [`gram`] turn activations into the
 //! statistics that weigh the error of a layer, [`layerwise`] fits a generator to a weight under them, [`distill`] fits
-//! several through the network against the original, [`quality`] compares the outputs of two models. Nothing here prints, edits a graph or chooses which layers to replace.
+//! several through the network against the original, [`quality`] compares the outputs of two models. Nothing here prints, edits a
+//! graph or chooses which layers to replace.
 
 mod adam;
 pub mod data;
@@ -10,6 +11,7 @@ pub mod distill;
 mod error;
 pub mod gram;
 pub mod layerwise;
+mod mapped;
 mod matrix;
 pub mod quality;
 mod random;

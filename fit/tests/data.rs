@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use adntn_fit::data::{Dataset, InputSpec, split};
+use adntn_fit::data::{Dataset, InputSpec, Reading, split};
 use ndarray::{Array1, Array2, Array3, ArrayD};
 use ndarray_npy::{NpzWriter, write_npy};
 use tract_onnx::prelude::DatumType;
@@ -28,7 +28,7 @@ fn npz(path: &Path, arrays: &[(&str, ArrayD<f32>)], labels: Option<&[i64]>) {
 }
 
 fn error(path: &Path, specs: &[InputSpec]) -> String {
-    Dataset::load(path, specs).unwrap_err().to_string()
+    Dataset::load(path, specs, &Reading::default()).unwrap_err().to_string()
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn reads_arrays_by_name_with_labels() {
         &[("x", Array3::zeros((4, 2, 3)).into_dyn()), ("other", Array1::zeros(9).into_dyn())],
         Some(&[1, 2, 3, 4]),
     );
-    let data = Dataset::load(&path, &pictures()).unwrap();
+    let data = Dataset::load(&path, &pictures(), &Reading::default()).unwrap();
     assert_eq!((data.samples(), data.labels(), data.shapes()), (4, Some(&[1, 2, 3, 4][..]), vec![vec![4, 2, 3]]));
     assert!(!data.is_synthetic());
     let part = data.select(&[3, 1]).unwrap();
@@ -52,14 +52,14 @@ fn reads_single_arrays_and_folders() {
     let dir = tempfile::tempdir().unwrap();
     let single = dir.path().join("single.npy");
     write_npy(&single, &Array3::<f32>::zeros((5, 2, 3))).unwrap();
-    assert_eq!(Dataset::load(&single, &pictures()).unwrap().samples(), 5);
+    assert_eq!(Dataset::load(&single, &pictures(), &Reading::default()).unwrap().samples(), 5);
 
     let folder = dir.path().join("folder");
     std::fs::create_dir(&folder).unwrap();
     write_npy(folder.join("a.npy"), &Array2::<f32>::zeros((2, 3))).unwrap();
     write_npy(folder.join("b.npy"), &Array3::<f32>::zeros((5, 2, 3))).unwrap();
     write_npy(folder.join("labels.npy"), &Array1::from(vec![0i64; 6])).unwrap();
-    let data = Dataset::load(&folder, &pictures()).unwrap();
+    let data = Dataset::load(&folder, &pictures(), &Reading::default()).unwrap();
     assert_eq!((data.samples(), data.labels().map(<[i64]>::len)), (6, Some(6)));
 
     write_npy(folder.join("c.npy"), &Array2::<f32>::zeros((3, 2))).unwrap();

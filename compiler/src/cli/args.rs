@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use adntn_compiler::{
-    Activation, Augment, CoreType, Error, FitKind, GeneratorChoice, KernelLegs, LayoutChoice, LossKind, Options,
+    Activation, Augment, CoreType, Error, FitKind, GeneratorChoice, ImageOptions, KernelLegs, LayoutChoice, LossKind, Options,
     Topology, Training,
 };
 use regex::Regex;
@@ -20,14 +20,50 @@ pub(crate) struct Args {
     #[arg(value_name = "OUT.onnx", required_unless_present = "dry_run")]
     output: Option<PathBuf>,
 
-    /// Samples of real inputs: .npz (arrays by input name), .npy, or a folder of .npy files; an array `labels` adds
-    /// accuracy to the report.
+    /// Samples of real inputs: .npz or .safetensors (arrays by input name), .npy, a folder of .npy files, or a folder of images
+    /// (in folders of their own, one a class, or not); labels, as an array `labels` or by class, add accuracy to the report.
     #[arg(short, long, value_name = "FILE|DIR", help_heading = "Data")]
     calibration: Option<PathBuf>,
+
+    /// Class labels of the calibration samples, where they are not with the samples.
+    #[arg(long, value_name = "FILE.npy", help_heading = "Data")]
+    labels: Option<PathBuf>,
 
     /// Samples for the final measurement; without it a quarter of the calibration samples is set aside.
     #[arg(long, value_name = "FILE|DIR", help_heading = "Data")]
     held_out: Option<PathBuf>,
+
+    /// Class labels of the held-out samples, where they are not with the samples.
+    #[arg(long, value_name = "FILE.npy", help_heading = "Data")]
+    held_out_labels: Option<PathBuf>,
+
+    /// Height and width of images, for models that leave them open.
+    #[arg(long, value_name = "N|HxW", value_parser = size, help_heading = "Data")]
+    image_size: Option<(usize, usize)>,
+
+    /// Resize the shorter side of images to so many pixels before the middle is cut out; by default as few as fill the input.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = "Data")]
+    image_resize: Option<u16>,
+
+    /// Number that a white pixel counts before mean and std: 1 or 255 with most models.
+    #[arg(long, value_name = "N", default_value_t = 1.0, value_parser = positive, help_heading = "Data")]
+    image_white: f32,
+
+    /// Taken off the channels of images: one number or one for each.
+    #[arg(long, value_name = "N,…", value_delimiter = ',', allow_negative_numbers = true, default_value = "0", help_heading = "Data")]
+    image_mean: Vec<f32>,
+
+    /// The channels of images are divided by it: one number or one for each.
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1", help_heading = "Data")]
+    image_std: Vec<f32>,
+
+    /// The model takes the colours of images in the order blue, green, red.
+    #[arg(long, help_heading = "Data")]
+    image_bgr: bool,
+
+    /// Images have their channels last (NHWC); by default that is read off the model's input.
+    #[arg(long, help_heading = "Data")]
+    channels_last: bool,
 
     /// Largest accepted loss of quality of the whole model, as a share or in percent.
     #[arg(short, long, value_name = "SHARE", default_value = "1%", value_parser = share, help_heading = "Search")]
@@ -136,12 +172,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..), help_heading = "Training")]
     augment_copies: Option<u8>,
 
-    /// Images have their channels last (NHWC).
-    #[arg(long, help_heading = "Training")]
-    channels_last: bool,
-
-    /// Memory for the values before the first replaced layer, in MiB; what has no room goes to a temporary file.
-    #[arg(long, value_name = "MIB", default_value_t = 4096, help_heading = "Training")]
+    /// Memory for decoded samples, and for the values before the first replaced layer, in MiB; what has no room goes to a
+    /// temporary file.
+    #[arg(long, value_name = "MIB", default_value_t = 4096, help_heading = "Data")]
     memory: u64,
 
     /// Store values in that file as float16.
@@ -183,7 +216,18 @@ impl Args {
     pub(crate) fn options(&self) -> Result<Options, Error> {
         let mut options = Options::new(&self.input, self.output.clone().unwrap_or_default());
         options.calibration.clone_from(&self.calibration);
+        options.labels.clone_from(&self.labels);
         options.held_out.clone_from(&self.held_out);
+        options.held_out_labels.clone_from(&self.held_out_labels);
+        options.images = ImageOptions {
+            size: self.image_size,
+            resize: self.image_resize.map(usize::from),
+            white: self.image_white,
+            mean: self.image_mean.clone(),
+            std: self.image_std.clone(),
+            bgr: self.image_bgr,
+            channels_last: self.channels_last,
+        };
         options.tolerance = self.tolerance;
         options.layers.clone_from(&self.layers);
         options.exclude.clone_from(&self.exclude);
@@ -289,6 +333,13 @@ fn ratio(text: &str) -> Result<f64, String> {
         .ok()
         .filter(|r: &f64| r.is_finite() && *r >= 1.0)
         .ok_or_else(|| "give a number of 1 or more".into())
+}
+
+/// Parses `224` or `224x160`.
+fn size(text: &str) -> Result<(usize, usize), String> {
+    let (height, width) = text.split_once(['x', '×']).unwrap_or((text, text));
+    let side = |text: &str| text.trim().parse().ok().filter(|n| (1..=1 << 14).contains(n));
+    side(height).zip(side(width)).ok_or_else(|| "give a number of pixels, or height and width such as 224x160".into())
 }
 
 fn positive(text: &str) -> Result<f32, String> {

@@ -1,15 +1,26 @@
-//! Calibration and held-out data: one array per model input, read from NumPy files.
+//! Calibration and held-out data: one array per model input, from NumPy or safetensors files or a folder of images. Arrays are
+//! read where they lie, so they may be larger than memory.
 
-mod files;
+mod column;
+mod images;
+mod numpy;
+mod tensors;
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use files::{load_folder, load_npy, load_npz};
+use column::Column;
 use rand::SeedableRng as _;
 use tract_onnx::prelude::{DatumType, Tensor};
 
+pub use images::ImageOptions;
+pub(crate) use images::are_last;
+
 use crate::error::Error;
+
+/// One array per input, and the labels when there are some.
+type Loaded = (Vec<Column>, Option<Vec<i64>>);
 
 /// Array name under which a `.npz` file may hold class labels.
 pub const LABELS: &str = "labels";
@@ -32,52 +43,91 @@ impl InputSpec {
     }
 }
 
-/// Samples for every input of a model, in the model's input order, with labels when the file has them.
+/// How samples are read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reading {
+    /// A `.npy` file of class labels, which counts more than labels that come with the samples.
+    pub labels: Option<PathBuf>,
+    /// How images become inputs.
+    pub images: ImageOptions,
+    /// Bytes of memory for samples that cannot be read where they lie (compressed arrays, decoded images); beyond it they go to
+    /// a temporary file.
+    pub memory: u64,
+}
+
+impl Default for Reading {
+    fn default() -> Self {
+        Reading { labels: None, images: ImageOptions::default(), memory: 4 << 30 }
+    }
+}
+
+/// Samples for every input of a model, in the model's input order, with labels when the file has them. Selections of it share
+/// the arrays.
 #[derive(Debug, Clone)]
 pub struct Dataset {
-    inputs: Vec<Tensor>,
+    columns: Arc<Vec<Column>>,
+    /// Rows of the arrays, all of them where there is no list.
+    rows: Option<Arc<Vec<usize>>>,
     labels: Option<Vec<i64>>,
     samples: usize,
     synthetic: bool,
 }
 
 impl Dataset {
-    /// Reads a `.npz` file (arrays by input name), a `.npy` file (models with one input) or a folder of `NAME.npy` files.
+    /// Reads a `.npz` or `.safetensors` file (arrays by input name), a `.npy` file (models with one input), a folder of
+    /// `NAME.npy` files, or a folder of images or of folders of images (one a class, numbered in the order of their names).
     ///
     /// # Errors
-    /// [`Error::Data`] naming the file when it is missing, unreadable, holds the wrong names, shapes or types, or no samples.
-    pub fn load(path: &Path, specs: &[InputSpec]) -> Result<Self, Error> {
+    /// [`Error::Data`] naming the file when it is missing, unreadable, holds the wrong names, shapes or types, or no samples;
+    /// [`Error::Cache`] when a temporary file is needed and cannot be written.
+    pub fn load(path: &Path, specs: &[InputSpec], reading: &Reading) -> Result<Self, Error> {
         let fail = |problem: String| Error::Data { path: path.to_path_buf(), problem };
         let kind = std::fs::metadata(path).map_err(|e| fail(format!("cannot be read ({e})")))?;
         let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
-        let (inputs, labels) = if kind.is_dir() {
-            load_folder(path, specs)?
-        } else if extension == "npz" {
-            load_npz(path, specs)?
-        } else if extension == "npy" {
-            let [spec] = specs else {
-                return Err(fail(format!(
-                    "a .npy file serves models with one input, this one has {}: give a .npz file with one array per input",
-                    specs.len()
-                )));
-            };
-            (vec![load_npy(path, spec)?], None)
-        } else {
-            return Err(fail("is neither a .npz file, a .npy file nor a folder of .npy files".into()));
+        let (columns, labels) = match extension.as_str() {
+            _ if kind.is_dir() => {
+                let images = images::Listing::of(path).map_err(|e| fail(format!("cannot be listed ({e})")))?;
+                if images.is_empty() {
+                    numpy::load_folder(path, specs)?
+                } else {
+                    images.load(path, specs, &reading.images, reading.memory)?
+                }
+            }
+            "npz" => numpy::load_npz(path, specs, reading.memory)?,
+            "safetensors" => tensors::load(path, specs)?,
+            "npy" => {
+                let [spec] = specs else {
+                    return Err(fail(format!(
+                        "a .npy file serves models with one input, this one has {}: give a .npz file with one array per input",
+                        specs.len()
+                    )));
+                };
+                (vec![numpy::load_npy(path, spec)?], None)
+            }
+            _ => {
+                return Err(fail(
+                    "is neither a .npz, .safetensors or .npy file nor a folder of images or .npy files".into(),
+                ));
+            }
         };
-        Self::assemble(path, specs, inputs, labels)
+        let labels = match &reading.labels {
+            Some(file) => Some(numpy::read_labels(file)?),
+            None => labels,
+        };
+        Self::assemble(reading.labels.as_deref().unwrap_or(path), path, specs, columns, labels)
     }
 
     fn assemble(
+        labels_path: &Path,
         path: &Path,
         specs: &[InputSpec],
-        inputs: Vec<Tensor>,
+        columns: Vec<Column>,
         labels: Option<Vec<i64>>,
     ) -> Result<Self, Error> {
         let fail = |problem: String| Error::Data { path: path.to_path_buf(), problem };
         let mut samples = None;
-        for (spec, tensor) in specs.iter().zip(&inputs) {
-            let shape = tensor.shape();
+        for (spec, column) in specs.iter().zip(&columns) {
+            let shape = column.shape();
             let fits = shape.len() == spec.shape.len()
                 && shape.iter().zip(&spec.shape).skip(1).all(|(&have, want)| want.is_none_or(|want| want == have));
             if !fits || shape.is_empty() {
@@ -95,15 +145,14 @@ impl Dataset {
                     spec.name, shape[0]
                 )));
             }
-            if *samples.get_or_insert(shape[0]) != shape[0] {
+            let first = *samples.get_or_insert(shape[0]);
+            if first != shape[0] {
                 return Err(fail(format!(
-                    "array '{}' has {} samples, the others have {samples:?}",
-                    spec.name, shape[0]
+                    "array '{}' has {} samples, '{}' has {first}",
+                    spec.name, shape[0], specs[0].name
                 )));
             }
-            if let Ok(values) = tensor.to_plain_array_view::<f32>()
-                && !values.iter().all(|v| v.is_finite())
-            {
+            if !column.is_finite() {
                 return Err(fail(format!("array '{}' holds NaN or infinity", spec.name)));
             }
         }
@@ -114,9 +163,10 @@ impl Dataset {
         if let Some(labels) = &labels
             && labels.len() != samples
         {
-            return Err(fail(format!("array '{LABELS}' has {} entries for {samples} samples", labels.len())));
+            let problem = format!("array '{LABELS}' has {} entries for {samples} samples", labels.len());
+            return Err(Error::Data { path: labels_path.to_path_buf(), problem });
         }
-        Ok(Dataset { inputs, labels, samples, synthetic: false })
+        Ok(Dataset { columns: Arc::new(columns), rows: None, labels, samples, synthetic: false })
     }
 
     /// Standard normal samples for models whose inputs are all float32 with known extents; used when no data is given.
@@ -125,7 +175,7 @@ impl Dataset {
     /// [`Error::Shape`] when an input is not float32 or has an open dimension besides the first.
     pub fn synthetic(specs: &[InputSpec], samples: usize, seed: u64) -> Result<Self, Error> {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed ^ 0x5eed_da7a);
-        let mut inputs = Vec::new();
+        let mut columns = Vec::new();
         let mut count = samples;
         for spec in specs {
             let cannot =
@@ -144,12 +194,12 @@ impl Dataset {
             let len = shape.iter().try_fold(1usize, |a, &b| a.checked_mul(b)).filter(|&n| n <= 1 << 28);
             let Some(len) = len else { return Err(cannot("is too large")) };
             let values: Vec<f32> = (0..len).map(|_| crate::random::normal(&mut rng)).collect();
-            inputs.push(Tensor::from_shape(&shape, &values).map_err(|e| Error::Shape(e.to_string()))?);
+            columns.push(Column::new(Tensor::from_shape(&shape, &values).map_err(|e| Error::Shape(e.to_string()))?));
         }
-        if inputs.is_empty() {
+        if columns.is_empty() {
             return Err(Error::Shape("the model has no inputs".into()));
         }
-        Ok(Dataset { inputs, labels: None, samples: count, synthetic: true })
+        Ok(Dataset { columns: Arc::new(columns), rows: None, labels: None, samples: count, synthetic: true })
     }
 
     /// Number of samples.
@@ -173,35 +223,41 @@ impl Dataset {
     /// Extents of every input array, samples first.
     #[must_use]
     pub fn shapes(&self) -> Vec<Vec<usize>> {
-        self.inputs.iter().map(|t| t.shape().to_vec()).collect()
+        let of = |c: &Column| c.shape().iter().enumerate().map(|(i, &d)| if i == 0 { self.samples } else { d }).collect();
+        self.columns.iter().map(of).collect()
     }
 
-    pub(crate) fn inputs_mut(&mut self) -> &mut [Tensor] {
-        &mut self.inputs
+    /// Rows of the arrays that hold these samples.
+    fn rows(&self, samples: Range<usize>) -> impl ExactSizeIterator<Item = usize> + '_ {
+        samples.map(|sample| self.rows.as_ref().map_or(sample, |rows| rows[sample]))
     }
 
-    /// A hash of every sample: of the bytes of all its inputs, labels left out.
+    /// The arrays of these samples alone, to be changed.
+    pub(crate) fn inputs_mut(&mut self) -> Result<Vec<&mut Tensor>, Error> {
+        let own = self.slice(&(0..self.samples))?;
+        self.rows = None;
+        self.columns = Arc::new(own.into_iter().map(Column::new).collect());
+        let columns = Arc::get_mut(&mut self.columns).map(|c| c.iter_mut().filter_map(Column::tensor_mut).collect());
+        Ok(columns.unwrap_or_default())
+    }
+
+    /// A hash of every sample: of the bytes of all its inputs as they are stored, labels left out.
     #[must_use]
     pub fn hashes(&self) -> Vec<blake3::Hash> {
         use rayon::prelude::*;
-        let rows: Vec<&[u8]> = self.inputs.iter().map(Tensor::as_bytes).collect();
-        let samples = self.samples;
-        let one = |sample: usize| {
+        let rows: Vec<usize> = self.rows(0..self.samples).collect();
+        let one = |row: usize| {
             let mut hash = blake3::Hasher::new();
-            for bytes in &rows {
-                let width = bytes.len() / samples.max(1);
-                hash.update(&bytes[sample * width..(sample + 1) * width]);
+            for column in self.columns.iter() {
+                hash.update(column.bytes(row));
             }
             hash.finalize()
         };
-        (0..samples).into_par_iter().map(one).collect()
+        rows.into_par_iter().map(one).collect()
     }
 
     pub(crate) fn slice(&self, range: &Range<usize>) -> Result<Vec<Tensor>, Error> {
-        self.inputs
-            .iter()
-            .map(|t| t.slice(0, range.start, range.end).map_err(|e| Error::Shape(e.to_string())))
-            .collect()
+        self.columns.iter().map(|column| column.gather(self.rows(range.clone()))).collect()
     }
 
     /// The samples at `indices`, in that order.
@@ -212,15 +268,34 @@ impl Dataset {
         if indices.iter().any(|&i| i >= self.samples) {
             return Err(Error::Shape(format!("sample index past the {} samples", self.samples)));
         }
-        let inputs = self.inputs.iter().map(|t| select_tensor(t, indices)).collect::<Result<_, _>>()?;
-        let labels = self.labels.as_ref().map(|l| indices.iter().map(|&i| l[i]).collect());
-        Ok(Dataset { inputs, labels, samples: indices.len(), synthetic: self.synthetic })
+        let rows = indices.iter().map(|&i| self.rows.as_ref().map_or(i, |rows| rows[i])).collect();
+        Ok(Dataset {
+            columns: Arc::clone(&self.columns),
+            rows: Some(Arc::new(rows)),
+            labels: self.labels.as_ref().map(|l| indices.iter().map(|&i| l[i]).collect()),
+            samples: indices.len(),
+            synthetic: self.synthetic,
+        })
     }
 }
 
-fn select_tensor(t: &Tensor, indices: &[usize]) -> Result<Tensor, Error> {
-    let rows = indices.iter().map(|&i| t.slice(0, i, i + 1)).collect::<Result<Vec<_>, _>>();
-    rows.and_then(|rows| Tensor::stack_tensors(0, &rows)).map_err(|e| Error::Shape(e.to_string()))
+/// That a file lacks an array, and what it has.
+fn no_array(name: &str, names: &[String]) -> String {
+    let has = if names.is_empty() { "nothing".into() } else { names.join(", ") };
+    format!("has no array named '{name}' (it has: {has}): name the arrays after the model's inputs")
+}
+
+/// NumPy's name of an element type.
+fn element_name(element: DatumType) -> String {
+    match element {
+        DatumType::F32 => "float32".into(),
+        DatumType::F64 => "float64".into(),
+        DatumType::I64 => "int64".into(),
+        DatumType::I32 => "int32".into(),
+        DatumType::I8 => "int8".into(),
+        DatumType::U8 => "uint8".into(),
+        other => format!("{other:?}").to_lowercase(),
+    }
 }
 
 /// Splits `samples` into disjoint index sets with the given shares, by a shuffle that depends on `seed` only.

@@ -3,7 +3,7 @@
 use rand::{Rng as _, SeedableRng as _};
 use serde::{Deserialize, Serialize};
 
-use crate::data::Dataset;
+use crate::data::{Dataset, are_last};
 use crate::error::Error;
 
 /// Changes made to copies of images; none by default.
@@ -15,7 +15,8 @@ pub struct Augment {
     pub flip: bool,
     /// Shift by up to so many pixels in each direction; what comes in is the border repeated.
     pub shift: usize,
-    /// Images are samples × height × width × channels instead of samples × channels × height × width.
+    /// Images are samples × height × width × channels; without it the extents decide, and samples × channels × height × width
+    /// where they leave both possible.
     pub channels_last: bool,
     /// Seed of the shifts.
     pub seed: u64,
@@ -30,10 +31,11 @@ impl Augment {
         let mirrored = self.flip && copy % 2 == 1;
         let samples = data.samples();
         let mut changed = false;
-        for tensor in data.inputs_mut() {
+        for tensor in data.inputs_mut()? {
             let &[n, a, b, c] = tensor.shape() else { continue };
             // (planes, height, width, elements of a pixel)
-            let (planes, height, width, pixel) = if self.channels_last { (1, a, b, c) } else { (a, b, c, 1) };
+            let last = self.channels_last || are_last(Some(a), Some(c));
+            let (planes, height, width, pixel) = if last { (1, a, b, c) } else { (a, b, c, 1) };
             let Ok(mut view) = tensor.to_plain_array_view_mut::<f32>() else { continue };
             let Some(values) = view.as_slice_mut() else { continue };
             let size = planes * height * width * pixel;

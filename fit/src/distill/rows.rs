@@ -161,9 +161,7 @@ impl RowsWriter {
             Sink::File { file, half } => {
                 let mut file = file.into_inner().map_err(|e| Error::Cache(e.into_error()))?;
                 file.rewind().map_err(Error::Cache)?;
-                // SAFETY: the file has no name, so nobody else can change it, and it is not written to any more.
-                #[allow(unsafe_code)]
-                let map = unsafe { Mmap::map(&file) }.map_err(Error::Cache)?;
+                let map = crate::mapped::map(&file).map_err(Error::Cache)?;
                 if half { Data::Half(map) } else { Data::Single(map) }
             }
         };
