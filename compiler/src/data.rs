@@ -83,7 +83,9 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
         memory: options.training.memory,
     };
     if options.held_out_labels.is_some() && options.held_out.is_none() {
-        return Err(Error::Usage("labels of held-out samples are given without the samples: give --held-out too".into()));
+        return Err(Error::Usage(
+            "labels of held-out samples are given without the samples: give --held-out too".into(),
+        ));
     }
     let calibration = Dataset::load(path, specs, &reading(&options.labels))?;
     let mut shares = if options.held_out.is_some() { WITH_HELD_OUT.to_vec() } else { WITHOUT_HELD_OUT.to_vec() };

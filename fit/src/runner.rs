@@ -163,7 +163,8 @@ impl Runner {
         let ranges: Vec<Range<usize>> =
             (0..data.samples() / self.batch).map(|i| i * self.batch..(i + 1) * self.batch).collect();
         for wave in ranges.chunks(rayon::current_num_threads().max(1)) {
-            let results: Vec<Result<Vec<Tensor>, Error>> = wave.par_iter().map(|r| self.run(data.slice(r)?)).collect();
+            let results: Vec<Result<Vec<Tensor>, Error>> =
+                wave.par_iter().map(|r| self.run(data.inputs(r.clone())?)).collect();
             for (range, outputs) in wave.iter().zip(results) {
                 consume(range.clone(), outputs?)?;
             }

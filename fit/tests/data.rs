@@ -93,7 +93,7 @@ fn names_what_does_not_fit() {
 
     let two = [spec("x", &[None]), spec("y", &[None])];
     npz(&path, &[("x", Array1::zeros(3).into_dyn()), ("y", Array1::zeros(4).into_dyn())], None);
-    assert!(error(&path, &two).contains("'y' has 4 samples"));
+    assert!(error(&path, &two).contains("'y' has 4 samples, 'x' has 3"));
 
     let doubles = dir.path().join("d.npy");
     write_npy(&doubles, &Array3::<f64>::zeros((4, 2, 3))).unwrap();
@@ -110,7 +110,7 @@ fn names_what_does_not_fit() {
     assert!(error(&other, &pictures()).contains("neither"));
     let empty = dir.path().join("empty");
     std::fs::create_dir(&empty).unwrap();
-    assert!(error(&empty, &pictures()).contains("no .npy files"));
+    assert!(error(&empty, &pictures()).contains("neither .npy files nor images"));
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use adntn_compiler::{
-    Activation, Augment, CoreType, Error, FitKind, GeneratorChoice, ImageOptions, KernelLegs, LayoutChoice, LossKind, Options,
-    Topology, Training,
+    Activation, Augment, CoreType, Error, FitKind, GeneratorChoice, ImageOptions, KernelLegs, LayoutChoice, LossKind,
+    Options, Topology, Training,
 };
 use regex::Regex;
 
@@ -50,7 +50,14 @@ pub(crate) struct Args {
     image_white: f32,
 
     /// Taken off the channels of images: one number or one for each.
-    #[arg(long, value_name = "N,…", value_delimiter = ',', allow_negative_numbers = true, default_value = "0", help_heading = "Data")]
+    #[arg(
+        long,
+        value_name = "N,…",
+        value_delimiter = ',',
+        allow_negative_numbers = true,
+        default_value = "0",
+        help_heading = "Data"
+    )]
     image_mean: Vec<f32>,
 
     /// The channels of images are divided by it: one number or one for each.

@@ -142,9 +142,9 @@ impl Frame {
             (Some(own), Some(given)) if own != given => {
                 Err(format!("--image-size {given} contradicts the model, whose input is {}", spec.shape_text()))
             }
-            (own, given) => own
-                .or(given)
-                .ok_or_else(|| format!("the model leaves the size of its images open ({}): give --image-size", spec.shape_text())),
+            (own, given) => own.or(given).ok_or_else(|| {
+                format!("the model leaves the size of its images open ({}): give --image-size", spec.shape_text())
+            }),
         };
         let height = given(height, options.size.map(|s| s.0))?;
         let width = given(width, options.size.map(|s| s.1))?;

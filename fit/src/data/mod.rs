@@ -223,7 +223,8 @@ impl Dataset {
     /// Extents of every input array, samples first.
     #[must_use]
     pub fn shapes(&self) -> Vec<Vec<usize>> {
-        let of = |c: &Column| c.shape().iter().enumerate().map(|(i, &d)| if i == 0 { self.samples } else { d }).collect();
+        let of =
+            |c: &Column| c.shape().iter().enumerate().map(|(i, &d)| if i == 0 { self.samples } else { d }).collect();
         self.columns.iter().map(of).collect()
     }
 
@@ -234,7 +235,7 @@ impl Dataset {
 
     /// The arrays of these samples alone, to be changed.
     pub(crate) fn inputs_mut(&mut self) -> Result<Vec<&mut Tensor>, Error> {
-        let own = self.slice(&(0..self.samples))?;
+        let own = self.inputs(0..self.samples)?;
         self.rows = None;
         self.columns = Arc::new(own.into_iter().map(Column::new).collect());
         let columns = Arc::get_mut(&mut self.columns).map(|c| c.iter_mut().filter_map(Column::tensor_mut).collect());
@@ -256,7 +257,14 @@ impl Dataset {
         rows.into_par_iter().map(one).collect()
     }
 
-    pub(crate) fn slice(&self, range: &Range<usize>) -> Result<Vec<Tensor>, Error> {
+    /// The arrays of the samples in `range`, one for each input.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the range ends past the samples.
+    pub fn inputs(&self, range: Range<usize>) -> Result<Vec<Tensor>, Error> {
+        if range.end > self.samples {
+            return Err(Error::Shape(format!("samples to {} of {}", range.end, self.samples)));
+        }
         self.columns.iter().map(|column| column.gather(self.rows(range.clone()))).collect()
     }
 

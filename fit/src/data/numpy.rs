@@ -5,9 +5,7 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use ndarray::{ArrayD, ArrayViewD, OwnedRepr};
-use ndarray_npy::{
-    NpzReader, ReadNpyError, ReadNpzError, ReadableElement, ViewElement, ViewNpyError, ViewNpyExt as _,
-};
+use ndarray_npy::{NpzReader, ReadNpyError, ReadNpzError, ReadableElement, ViewElement, ViewNpyError, ViewNpyExt as _};
 use tract_onnx::prelude::{Datum, DatumType, Tensor};
 use zip::ZipArchive;
 
@@ -95,11 +93,7 @@ pub(super) fn read_labels(path: &Path) -> Result<Vec<i64>, Error> {
 }
 
 fn npz_array(npz: &mut NpzReader<BufReader<File>>, path: &Path, spec: &InputSpec) -> Result<Column, Error> {
-    fn read<T: Element>(
-        npz: &mut NpzReader<BufReader<File>>,
-        path: &Path,
-        spec: &InputSpec,
-    ) -> Result<Column, Error> {
+    fn read<T: Element>(npz: &mut NpzReader<BufReader<File>>, path: &Path, spec: &InputSpec) -> Result<Column, Error> {
         let array: ArrayD<T> = npz.by_name(&spec.name).map_err(|e| match e {
             ReadNpzError::Npy(e) => npy_error(path, spec, e),
             e @ ReadNpzError::Zip(_) => {
