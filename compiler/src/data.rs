@@ -1,7 +1,7 @@
 //! Which samples serve which purpose.
 
 use adntn_fit::data::{Dataset, Reading, split};
-use adntn_fit::runner::Loaded;
+use adntn_fit::runner::{Loaded, Output};
 
 use crate::error::Error;
 use crate::options::Options;
@@ -36,6 +36,22 @@ pub(crate) struct Samples {
 }
 
 impl Samples {
+    /// Refuses labels that are no class of the model, whose outputs on a few samples are `outputs`.
+    pub(crate) fn check_labels(&self, outputs: &[Output]) -> Result<(), Error> {
+        let [Output { shape, .. }] = outputs else { return Ok(()) };
+        let &[_, classes] = shape.as_slice() else { return Ok(()) };
+        let sets = self.fit.iter().chain([&self.selection, &self.held_out]);
+        let mut labels = sets.filter_map(Dataset::labels).flatten();
+        match labels.find(|&&label| usize::try_from(label).map_or(true, |label| label >= classes)) {
+            Some(label) => Err(Error::Usage(format!(
+                "a label of the samples is {label}, but the model has {classes} classes, numbered from 0 to {}: give labels that \
+                 count them the same way",
+                classes.saturating_sub(1)
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// How many samples the model takes at once, if it is tied to a number.
     pub(crate) fn fixed_batch(&self) -> Option<usize> {
         self.fixed

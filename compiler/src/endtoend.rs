@@ -159,6 +159,9 @@ impl Fit<'_, '_> {
     ) -> Result<(Patch, TrainingReport), Error> {
         let training = &self.options.training;
         let student = self.student()?;
+        let candidates = self.wanted.iter().map(|&i| self.layers[i].candidate);
+        let weights = candidates.map(|c| c.dims.iter().map(|&d| u64::try_from(d).unwrap_or(0)).product::<u64>()).sum();
+        observer.event(Event::Generators { weights, parameters: student.generator_parameters() as u64 });
         observer.event(Event::Phase("running the frozen part"));
         let mut budget = Budget { bytes: training.memory, half: training.half_cache };
         let fit_samples = self.cache(fit, true, &mut budget, observer)?;

@@ -20,6 +20,13 @@ pub enum Event<'a> {
         /// Relative output error so far.
         error: f64,
     },
+    /// An end-to-end fit has its generators.
+    Generators {
+        /// Parameters of the weights they replace.
+        weights: u64,
+        /// Their own parameters.
+        parameters: u64,
+    },
     /// Values of the frozen part of the model are being computed.
     Cache {
         /// Samples done.

@@ -188,7 +188,10 @@ impl Run<'_> {
         }
         // One batch tells whether tract has every operator, before time is spent on fits.
         match crate::trial::run(model, Patch::default(), &samples.probe()?, &[]) {
-            Ok(_) => Ok(Some(samples)),
+            Ok(outputs) => {
+                samples.check_labels(&outputs)?;
+                Ok(Some(samples))
+            }
             Err(e @ Error::Data(adntn_fit::Error::Runtime { .. })) => {
                 self.cannot_run(&e);
                 Ok(None)

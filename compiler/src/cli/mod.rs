@@ -90,7 +90,7 @@ fn write_whole(path: &Path, text: &str) -> Result<(), Error> {
 }
 
 /// Everything for people goes to standard error, so that standard output stays free for pipelines.
-fn say(text: &str) {
+pub(super) fn say(text: &str) {
     // A closed standard error leaves nobody to tell.
     let _ = writeln!(std::io::stderr(), "{text}");
 }

@@ -1,17 +1,25 @@
-//! Progress on the terminal: one line for the phase, one bar for the fit in progress.
+//! Progress: on a terminal one line for the phase and one bar for the fit in progress, elsewhere a line for each pass of training.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use adntn_compiler::{Event, Observer};
+use adntn_compiler::{Event, Observer, Progress};
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Draws on standard error; silent unless that is a terminal.
+use super::say;
+
+/// Follows a compilation on standard error.
 pub(crate) struct Bars {
     bar: ProgressBar,
+    /// Whether nobody sees the bar, so that lines are written.
+    lines: bool,
     phase: String,
     trials: usize,
+    /// How many times fewer parameters the weights in training have.
+    ratio: f64,
+    /// The last pass that a line was written for.
+    passes: usize,
     stop: Arc<AtomicBool>,
 }
 
@@ -19,8 +27,9 @@ impl Bars {
     /// `stop` is set when the user wants a fit to end.
     pub(crate) fn new(stop: Arc<AtomicBool>) -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        let lines = bar.is_hidden();
         bar.enable_steady_tick(Duration::from_millis(120));
-        Bars { bar, phase: String::new(), trials: 0, stop }
+        Bars { bar, lines, phase: String::new(), trials: 0, ratio: 1.0, passes: 0, stop }
     }
 
     pub(crate) fn finish(&self) {
@@ -31,6 +40,30 @@ impl Bars {
         if let Ok(style) = ProgressStyle::with_template(template) {
             self.bar.set_style(style.progress_chars("━╸ "));
         }
+    }
+
+    fn train(&mut self, p: &Progress) {
+        let left = HumanDuration(Duration::from_secs_f64(p.seconds_left)).to_string();
+        let message = format!(
+            "training at {:.0}x, pass {}/{}: loss {:.4}, quality {:.2}% (best {:.2}%)",
+            self.ratio,
+            p.epoch,
+            p.epochs,
+            p.loss,
+            p.check.quality * 100.0,
+            p.best.quality * 100.0
+        );
+        let per_pass = p.steps / p.epochs.max(1);
+        if self.lines && p.epoch > self.passes && p.step.is_multiple_of(per_pass.max(1)) {
+            self.passes = p.epoch;
+            say(&format!("{message}, {left} left"));
+        }
+        self.style("{spinner} {msg} {bar:20} {prefix} left");
+        self.bar.set_length(p.steps as u64);
+        self.bar.set_position(p.step as u64);
+        self.bar.set_prefix(left);
+        let ending = if self.stop.load(Ordering::Relaxed) { "ending, " } else { "" };
+        self.bar.set_message(format!("{ending}{message}"));
     }
 }
 
@@ -53,25 +86,23 @@ impl Observer for Bars {
                 self.bar.set_message(format!("fitting {layer} ({generator}): output error {:.1}%", error * 100.0));
             }
             Event::Cache { done, all } => {
+                if self.lines && done == all {
+                    say(&format!("{}: {all} samples done", self.phase));
+                }
                 self.bar.set_length(all as u64);
                 self.style("{spinner} {msg} {bar:20} {pos}/{len} samples {eta} left");
                 self.bar.set_position(done as u64);
             }
-            Event::Train(p) => {
-                self.style("{spinner} {msg} {bar:20} {prefix} left");
-                self.bar.set_length(p.steps as u64);
-                self.bar.set_position(p.step as u64);
-                self.bar.set_prefix(HumanDuration(Duration::from_secs_f64(p.seconds_left)).to_string());
-                let ending = if self.stop.load(Ordering::Relaxed) { "ending, " } else { "" };
-                self.bar.set_message(format!(
-                    "{ending}training, pass {}/{}: loss {:.4}, quality {:.2}% (best {:.2}%)",
-                    p.epoch,
-                    p.epochs,
-                    p.loss,
-                    p.check.quality * 100.0,
-                    p.best.quality * 100.0
-                ));
+            Event::Generators { weights, parameters } => {
+                self.ratio = weights as f64 / parameters.max(1) as f64;
+                if self.lines {
+                    say(&format!(
+                        "generators in place of {weights} parameters: {parameters} ({:.0}x fewer)",
+                        self.ratio
+                    ));
+                }
             }
+            Event::Train(p) => self.train(&p),
             Event::Trial { loss, bytes, accepted } => {
                 self.trials += 1;
                 self.style("{spinner} {msg} [{elapsed}]");

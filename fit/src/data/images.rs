@@ -189,9 +189,9 @@ impl Frame {
 }
 
 /// Whether channels come last in an input whose extents after the samples begin with `first` and end with `last`: images have
-/// 1, 3 or 4 of them.
+/// 1 or 3 of them, seldom another number.
 pub(crate) fn are_last(first: Option<usize>, last: Option<usize>) -> bool {
-    let channels = |d: Option<usize>| matches!(d, Some(1 | 3 | 4));
+    let channels = |d: Option<usize>| matches!(d, Some(1 | 3));
     !channels(first) && channels(last)
 }
 
