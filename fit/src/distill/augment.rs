@@ -1,6 +1,7 @@
 //! Images seen a little differently: distillation gains from samples that the teacher can judge as well.
 
 use rand::{Rng as _, SeedableRng as _};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{Dataset, are_last};
@@ -39,14 +40,13 @@ impl Augment {
             let Ok(mut view) = tensor.to_plain_array_view_mut::<f32>() else { continue };
             let Some(values) = view.as_slice_mut() else { continue };
             let size = planes * height * width * pixel;
-            let mut source = vec![0.0f32; size];
-            for (k, image) in values.chunks_exact_mut(size.max(1)).enumerate().take(n.min(samples)) {
+            values.par_chunks_exact_mut(size.max(1)).enumerate().take(n.min(samples)).for_each(|(k, image)| {
                 let seed = self.seed ^ ((copy as u64) << 40) ^ (start + k) as u64;
                 let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
                 let range = 2 * self.shift as u64 + 1;
                 let mut offset = || (rng.next_u64() % range) as isize - self.shift as isize;
                 let (down, right) = (offset(), offset());
-                source.copy_from_slice(image);
+                let source = image.to_vec();
                 for plane in 0..planes {
                     for y in 0..height {
                         let from_y = y.saturating_add_signed(down).min(height - 1);
@@ -59,7 +59,7 @@ impl Augment {
                         }
                     }
                 }
-            }
+            });
             changed = true;
         }
         if changed {

@@ -2,6 +2,11 @@
 
 use std::ops::Range;
 
+use rayon::prelude::*;
+
+/// Parameters that one thread takes at a time; fixed, so that sums do not depend on the number of threads.
+const PIECE: usize = 1 << 15;
+
 /// A run of parameters that are of one size.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Group {
@@ -49,23 +54,30 @@ impl AdamW {
         let t = i32::try_from(step + 1).unwrap_or(i32::MAX);
         let (c1, c2) = (1.0 - BETA1.powi(t), 1.0 - BETA2.powi(t));
         for group in &self.groups {
-            for i in group.range.clone() {
-                let g = gradient[i];
-                self.first[i] = BETA1 * self.first[i] + (1.0 - BETA1) * g;
-                self.second[i] = BETA2 * self.second[i] + (1.0 - BETA2) * g * g;
-                let direction = (self.first[i] / c1) / ((self.second[i] / c2).sqrt() + EPSILON);
-                params[i] -= rate * (group.size * direction + group.decay * params[i]);
-            }
+            let range = group.range.clone();
+            let moments =
+                self.first[range.clone()].par_chunks_mut(PIECE).zip(self.second[range.clone()].par_chunks_mut(PIECE));
+            let pieces = params[range.clone()].par_chunks_mut(PIECE).zip(gradient[range].par_chunks(PIECE));
+            pieces.zip(moments).for_each(|((params, gradient), (first, second))| {
+                for (((p, &g), m), v) in params.iter_mut().zip(gradient).zip(first).zip(second) {
+                    *m = BETA1 * *m + (1.0 - BETA1) * g;
+                    *v = BETA2 * *v + (1.0 - BETA2) * g * g;
+                    let direction = (*m / c1) / ((*v / c2).sqrt() + EPSILON);
+                    *p -= rate * (group.size * direction + group.decay * *p);
+                }
+            });
         }
     }
 }
 
 /// Scales `gradient` down to the norm `most` if it is longer; returns the norm it had.
 pub fn clip(gradient: &mut [f32], most: f32) -> f64 {
-    let norm = gradient.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>().sqrt();
+    let square = |piece: &[f32]| piece.iter().map(|&g| f64::from(g) * f64::from(g)).sum();
+    let squares: Vec<f64> = gradient.par_chunks(PIECE).map(square).collect();
+    let norm = squares.iter().sum::<f64>().sqrt();
     if norm > f64::from(most) {
         let factor = (f64::from(most) / norm) as f32;
-        gradient.iter_mut().for_each(|g| *g *= factor);
+        gradient.par_chunks_mut(PIECE).for_each(|piece| piece.iter_mut().for_each(|g| *g *= factor));
     }
     norm
 }
@@ -73,7 +85,9 @@ pub fn clip(gradient: &mut [f32], most: f32) -> f64 {
 /// Moves `average` towards `params`, over a horizon of `steps` steps, shorter at the beginning.
 pub fn average(average: &mut [f32], params: &[f32], step: usize, steps: usize) {
     let decay = (1.0 - 1.0 / steps.max(1) as f32).min((1 + step) as f32 / (10 + step) as f32);
-    average.iter_mut().zip(params).for_each(|(a, p)| *a = decay * *a + (1.0 - decay) * p);
+    average.par_chunks_mut(PIECE).zip(params.par_chunks(PIECE)).for_each(|(average, params)| {
+        average.iter_mut().zip(params).for_each(|(a, p)| *a = decay * *a + (1.0 - decay) * p);
+    });
 }
 
 #[cfg(test)]
