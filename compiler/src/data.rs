@@ -36,6 +36,11 @@ pub(crate) struct Samples {
 }
 
 impl Samples {
+    /// Whether some of the samples came as images.
+    pub(crate) fn has_images(&self) -> bool {
+        self.held_out.has_images() || self.selection.has_images()
+    }
+
     /// Refuses labels that are no class of the model, whose outputs on a few samples are `outputs`.
     pub(crate) fn check_labels(&self, outputs: &[Output]) -> Result<(), Error> {
         let [Output { shape, .. }] = outputs else { return Ok(()) };

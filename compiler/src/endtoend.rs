@@ -307,7 +307,8 @@ impl Fit<'_, '_> {
         hash.update(samples.hash.as_bytes());
         let specs: Vec<_> = self.wanted.iter().map(|&i| (&self.layers[i].candidate.layer, self.choice[i])).collect();
         let training = &self.options.training;
-        let rest = (specs, &self.tail.plain, &self.tail.outputs, settings, objectives, &training.augment);
+        let images = &self.options.images;
+        let rest = (specs, &self.tail.plain, &self.tail.outputs, settings, objectives, &training.augment, images);
         hash.update(format!("{rest:?} {}", env!("CARGO_PKG_VERSION")).as_bytes());
         hash.finalize().to_hex().to_string()
     }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
+use adntn_fit::data::ImageOptions;
 use adntn_fit::quality::Metric;
 use adntn_fit::runner::Loaded;
 use adntn_onnx::{ExternalData, Model, Patch};
@@ -172,6 +173,10 @@ impl Run<'_> {
             );
             return Ok(None);
         };
+        let defaults = ImageOptions { channels_last: self.options.images.channels_last, ..ImageOptions::default() };
+        if self.options.images != defaults && !samples.has_images() {
+            self.notes.push("The --image options change nothing: the samples are no images.".into());
+        }
         if samples.overlap > 0 {
             self.notes.push(format!(
                 "{} of {} held-out samples are among the calibration samples too: quality was not measured on unseen data.",

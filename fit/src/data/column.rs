@@ -43,6 +43,10 @@ impl Column {
         Column { shape, element, store: Store::Pixels(pixels) }
     }
 
+    pub(super) fn is_pixels(&self) -> bool {
+        matches!(self.store, Store::Pixels(_))
+    }
+
     /// Extents, samples first.
     pub(super) fn shape(&self) -> &[usize] {
         &self.shape

@@ -220,6 +220,12 @@ impl Dataset {
         self.synthetic
     }
 
+    /// Whether the samples came as images.
+    #[must_use]
+    pub fn has_images(&self) -> bool {
+        self.columns.iter().any(Column::is_pixels)
+    }
+
     /// Extents of every input array, samples first.
     #[must_use]
     pub fn shapes(&self) -> Vec<Vec<usize>> {
