@@ -46,6 +46,13 @@ impl Samples {
         let [Output { shape, .. }] = outputs else { return Ok(()) };
         let &[_, classes] = shape.as_slice() else { return Ok(()) };
         let sets = self.fit.iter().chain([&self.selection, &self.held_out]);
+        let folders = sets.clone().map(|set| set.classes().len()).find(|&n| n > 0 && n != classes);
+        if let Some(folders) = folders {
+            return Err(Error::Usage(format!(
+                "the images lie in {folders} folders, but the model has {classes} classes: give a folder for every class, empty \
+                 or not, in the order of the classes, or the classes of the images by --labels"
+            )));
+        }
         let mut labels = sets.filter_map(Dataset::labels).flatten();
         match labels.find(|&&label| usize::try_from(label).map_or(true, |label| label >= classes)) {
             Some(label) => Err(Error::Usage(format!(
@@ -126,6 +133,16 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
         Some(path) => Dataset::load(path, specs, &reading(&options.held_out_labels))?,
         None => calibration.select(&parts[2])?,
     };
+    if held_out.classes() != calibration.classes()
+        && !held_out.classes().is_empty()
+        && !calibration.classes().is_empty()
+    {
+        return Err(Error::Usage(
+            "the images for calibration and the held-out ones lie in folders of different names: give both the same folders, \
+             empty or not, so that they number the classes alike"
+                .into(),
+        ));
+    }
     // Equal samples in both files mean that the measurement is not on unseen ones.
     let hashes = calibration.hashes();
     let mut hash = blake3::Hasher::new();

@@ -44,6 +44,11 @@ fn a_folder_of_digits_measures_like_the_array_of_them() {
         &model,
         &[&base[..], &["--held-out", "digits", "--image-mean", "0.1307", "--image-std", "0.3081"]].concat(),
     );
+    std::fs::create_dir_all(dir.path().join("few/0")).unwrap();
+    image::GrayImage::new(28, 28).save(dir.path().join("few/0/a.png")).unwrap();
+    let few = run(dir.path(), &[&[model.to_str().unwrap(), "few.onnx"], &base[..], &["--held-out", "few"]].concat());
+    assert_eq!(few.status.code(), Some(2));
+    assert!(stderr(&few).contains("1 folders, but the model has 10 classes"), "{}", stderr(&few));
     let held_out = fixture("mnist-held-out.npz");
     let array = compile(dir.path(), &model, &[&base[..], &["--held-out", held_out.to_str().unwrap()]].concat());
     let unused = compile(

@@ -170,9 +170,10 @@ fn folders_of_images_are_classes() {
     }
     let data = Dataset::load(dir.path(), &[nchw(3, 4, 4)], &Reading::default()).unwrap();
     assert_eq!((data.samples(), data.labels()), (3, Some(&[0, 0, 1][..])));
+    assert_eq!(data.select(&[2]).unwrap().classes(), ["cat", "dog", "empty"]);
     write_npy(dir.path().join("labels.npy"), &Array1::from(vec![7i64, 8, 9])).unwrap();
     let data = Dataset::load(dir.path(), &[nchw(3, 4, 4)], &Reading::default()).unwrap();
-    assert_eq!(data.labels(), Some(&[7, 8, 9][..]));
+    assert_eq!((data.labels(), data.classes().len()), (Some(&[7, 8, 9][..]), 0));
 }
 
 #[test]

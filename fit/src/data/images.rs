@@ -213,29 +213,33 @@ fn affine(channels: usize, options: &ImageOptions) -> Result<Vec<(f32, f32)>, St
     Ok(mean.iter().zip(&std).map(|(mean, std)| (options.white / 255.0 / std, -mean / std)).collect())
 }
 
+/// The class of each sample, and the names of all classes where folders gave them.
+pub(super) type Classes = (Vec<i64>, Vec<String>);
+
 /// Images of a folder in the order of their names, with classes where they lie in folders of their own.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
     files: Vec<PathBuf>,
-    labels: Option<Vec<i64>>,
+    /// The class of each file and the names of all classes.
+    classes: Option<Classes>,
 }
 
 impl Listing {
-    /// Lists a folder: its images, or those of the folders in it, one folder a class, in the order of their names.
+    /// Lists a folder: its images, or those of the folders in it, one folder a class, in the order of their names; an empty
+    /// one counts.
     pub(super) fn of(path: &Path) -> std::io::Result<Self> {
         let (files, folders) = entries(path)?;
         if !files.is_empty() {
-            return Ok(Listing { files, labels: None });
+            return Ok(Listing { files, classes: None });
         }
-        let mut listing = Listing::default();
-        let mut labels = Vec::new();
-        let folders = folders.into_iter().map(|f| entries(&f).map(|e| e.0)).collect::<Result<Vec<_>, _>>()?;
-        for (class, files) in folders.into_iter().filter(|files| !files.is_empty()).enumerate() {
-            labels.extend(std::iter::repeat_n(i64::try_from(class).unwrap_or(i64::MAX), files.len()));
-            listing.files.extend(files);
+        let (mut files, mut labels, mut names) = (Vec::new(), Vec::new(), Vec::new());
+        for (class, folder) in folders.iter().enumerate() {
+            let own = entries(folder)?.0;
+            labels.extend(std::iter::repeat_n(i64::try_from(class).unwrap_or(i64::MAX), own.len()));
+            files.extend(own);
+            names.push(folder.file_name().unwrap_or_default().to_string_lossy().into_owned());
         }
-        listing.labels = (!labels.is_empty()).then_some(labels);
-        Ok(listing)
+        Ok(Listing { files, classes: Some((labels, names)) })
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -249,7 +253,7 @@ impl Listing {
         specs: &[InputSpec],
         options: &ImageOptions,
         memory: u64,
-    ) -> Result<(Vec<Column>, Option<Vec<i64>>), Error> {
+    ) -> Result<(Vec<Column>, Option<Classes>), Error> {
         let fail = |problem: String| Error::Data { path: path.to_path_buf(), problem };
         let [spec] = specs else {
             return Err(fail(format!(
@@ -281,11 +285,11 @@ impl Listing {
         let Frame { channels, height, width, channels_last } = frame;
         let mut shape = vec![self.files.len()];
         shape.extend(if channels_last { [height, width, channels] } else { [channels, height, width] });
-        let labels = match labels_beside(path)? {
-            Some(labels) => Some(labels),
-            None => self.labels,
+        let classes = match labels_beside(path)? {
+            Some(labels) => Some((labels, Vec::new())),
+            None => self.classes,
         };
-        Ok((vec![Column::pixels(Pixels { bytes, frame, affine }, shape, spec.element)], labels))
+        Ok((vec![Column::pixels(Pixels { bytes, frame, affine }, shape, spec.element)], classes))
     }
 }
 

@@ -69,6 +69,7 @@ pub struct Dataset {
     /// Rows of the arrays, all of them where there is no list.
     rows: Option<Arc<Vec<usize>>>,
     labels: Option<Vec<i64>>,
+    classes: Arc<[String]>,
     samples: usize,
     synthetic: bool,
 }
@@ -84,13 +85,17 @@ impl Dataset {
         let fail = |problem: String| Error::Data { path: path.to_path_buf(), problem };
         let kind = std::fs::metadata(path).map_err(|e| fail(format!("cannot be read ({e})")))?;
         let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
+        let mut classes = Vec::new();
         let (columns, labels) = match extension.as_str() {
             _ if kind.is_dir() => {
                 let images = images::Listing::of(path).map_err(|e| fail(format!("cannot be listed ({e})")))?;
                 if images.is_empty() {
                     numpy::load_folder(path, specs)?
                 } else {
-                    images.load(path, specs, &reading.images, reading.memory)?
+                    let (columns, labelled) = images.load(path, specs, &reading.images, reading.memory)?;
+                    let (labels, names) = labelled.unzip();
+                    classes = names.unwrap_or_default();
+                    (columns, labels)
                 }
             }
             "npz" => numpy::load_npz(path, specs, reading.memory)?,
@@ -111,10 +116,15 @@ impl Dataset {
             }
         };
         let labels = match &reading.labels {
-            Some(file) => Some(numpy::read_labels(file)?),
+            Some(file) => {
+                classes.clear();
+                Some(numpy::read_labels(file)?)
+            }
             None => labels,
         };
-        Self::assemble(reading.labels.as_deref().unwrap_or(path), path, specs, columns, labels)
+        let mut data = Self::assemble(reading.labels.as_deref().unwrap_or(path), path, specs, columns, labels)?;
+        data.classes = classes.into();
+        Ok(data)
     }
 
     fn assemble(
@@ -166,7 +176,7 @@ impl Dataset {
             let problem = format!("array '{LABELS}' has {} entries for {samples} samples", labels.len());
             return Err(Error::Data { path: labels_path.to_path_buf(), problem });
         }
-        Ok(Dataset { columns: Arc::new(columns), rows: None, labels, samples, synthetic: false })
+        Ok(Dataset { columns: Arc::new(columns), rows: None, labels, classes: [].into(), samples, synthetic: false })
     }
 
     /// Standard normal samples for models whose inputs are all float32 with known extents; used when no data is given.
@@ -199,7 +209,14 @@ impl Dataset {
         if columns.is_empty() {
             return Err(Error::Shape("the model has no inputs".into()));
         }
-        Ok(Dataset { columns: Arc::new(columns), rows: None, labels: None, samples: count, synthetic: true })
+        Ok(Dataset {
+            columns: Arc::new(columns),
+            rows: None,
+            labels: None,
+            classes: [].into(),
+            samples: count,
+            synthetic: true,
+        })
     }
 
     /// Number of samples.
@@ -212,6 +229,12 @@ impl Dataset {
     #[must_use]
     pub fn labels(&self) -> Option<&[i64]> {
         self.labels.as_deref()
+    }
+
+    /// The folders that the labels number, where the samples are images in folders of their own; empty otherwise.
+    #[must_use]
+    pub fn classes(&self) -> &[String] {
+        &self.classes
     }
 
     /// Whether the samples were made up ([`Dataset::synthetic`]).
@@ -287,6 +310,7 @@ impl Dataset {
             columns: Arc::clone(&self.columns),
             rows: Some(Arc::new(rows)),
             labels: self.labels.as_ref().map(|l| indices.iter().map(|&i| l[i]).collect()),
+            classes: Arc::clone(&self.classes),
             samples: indices.len(),
             synthetic: self.synthetic,
         })

@@ -46,19 +46,18 @@ pub(super) fn load_npz(path: &Path, specs: &[InputSpec], memory: u64) -> Result<
         }
         unpacked = unpacked.saturating_add(archive.by_name(&format!("{}.npy", spec.name)).map_or(0, |e| e.size()));
     }
-    let columns = specs.iter().map(|spec| {
-        let npz = NpzReader::new(BufReader::new(File::open(path).map_err(|e| fail(e.to_string()))?));
-        let mut npz = npz.map_err(|e| unreadable(&e))?;
-        if unpacked > memory { spill(&mut archive, path, spec) } else { npz_array(&mut npz, path, spec) }
-    });
-    let columns = columns.collect::<Result<Vec<_>, _>>()?;
-    let labels = if names.iter().any(|n| n == LABELS) && specs.iter().all(|s| s.name != LABELS) {
-        let file = File::open(path).map_err(|e| fail(e.to_string()))?;
-        let mut npz = NpzReader::new(BufReader::new(file)).map_err(|e| unreadable(&e))?;
-        Some(npz_labels(&mut npz, path)?)
-    } else {
-        None
+    let open = || {
+        let file = File::open(path).map_err(|e| fail(format!("cannot be opened ({e})")))?;
+        NpzReader::new(BufReader::new(file)).map_err(|e| unreadable(&e))
     };
+    let columns = if unpacked > memory {
+        specs.iter().map(|spec| spill(&mut archive, path, spec)).collect::<Result<Vec<_>, _>>()?
+    } else {
+        let mut npz = open()?;
+        specs.iter().map(|spec| npz_array(&mut npz, path, spec)).collect::<Result<Vec<_>, _>>()?
+    };
+    let labelled = names.iter().any(|n| n == LABELS) && specs.iter().all(|s| s.name != LABELS);
+    let labels = if labelled { Some(npz_labels(&mut open()?, path)?) } else { None };
     Ok((columns, labels))
 }
 
@@ -113,7 +112,12 @@ fn spill(archive: &mut ZipArchive<BufReader<File>>, path: &Path, spec: &InputSpe
         .by_name(&format!("{}.npy", spec.name))
         .map_err(|e| fail(format!("array '{}' cannot be read ({e})", spec.name)))?;
     let mut file = tempfile::tempfile().map_err(Error::Cache)?;
-    std::io::copy(&mut entry, &mut file).map_err(Error::Cache)?;
+    std::io::copy(&mut entry, &mut file).map_err(|e| match e.kind() {
+        std::io::ErrorKind::InvalidData | std::io::ErrorKind::InvalidInput => {
+            fail(format!("array '{}' cannot be read ({e})", spec.name))
+        }
+        _ => Error::Cache(e),
+    })?;
     by_element!(spec.element, column(&file, path, spec), fail)
 }
 
