@@ -10,7 +10,7 @@ use regex::Regex;
 
 /// Makes a trained ONNX model smaller by replacing dense weights with tensor networks fitted to them.
 #[derive(Debug, clap::Parser)]
-#[command(name = "adntn-compile", version, about, max_term_width = 110)]
+#[command(name = "adntn-compile", version, max_term_width = 110)]
 pub(crate) struct Args {
     /// The model to compile.
     #[arg(value_name = "IN.onnx")]
@@ -143,15 +143,16 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Training")]
     batch: Option<u32>,
 
-    /// Largest step, as a share of a core's root mean square.
+    /// Largest step, as a share of a core's root mean square (default 0.06).
     #[arg(long, value_name = "SHARE", value_parser = positive, help_heading = "Training")]
     rate: Option<f32>,
 
-    /// Temperature at which class probabilities are compared with the original's.
+    /// Temperature at which class probabilities are compared with the original's (default 2).
     #[arg(long, value_name = "T", value_parser = positive, help_heading = "Training")]
     temperature: Option<f32>,
 
-    /// Share of the labels in the objective, where the calibration samples have them; the rest is the original's outputs.
+    /// Share of the labels in the objective, where the calibration samples have them (default 30%); the
+    /// rest is the original's outputs.
     #[arg(long, value_name = "SHARE", value_parser = share, help_heading = "Training")]
     label_share: Option<f64>,
 
@@ -184,7 +185,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "MIB", default_value_t = 4096, help_heading = "Data")]
     memory: u64,
 
-    /// Store values in that file as float16.
+    /// Store cached values in temporary files as float16: half the size, rounded.
     #[arg(long, help_heading = "Training")]
     half_cache: bool,
 

@@ -92,6 +92,12 @@ impl Student {
         &mut self.params
     }
 
+    /// Elements of all leaves together.
+    #[must_use]
+    pub fn leaf_elements(&self) -> usize {
+        self.slots.iter().map(|slot| slot.value.shape.iter().product::<usize>()).sum()
+    }
+
     /// How many parameters belong to generators.
     #[must_use]
     pub fn generator_parameters(&self) -> usize {

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use adntn_graph::{Array, Network};
 use rand::SeedableRng as _;
+use rayon::prelude::*;
 
 use crate::adam::Schedule;
 use crate::distill::checkpoint::State;
@@ -19,6 +20,11 @@ use crate::runner::Output;
 
 /// Samples that go through the network at once in a check.
 const CHECK: usize = 512;
+/// Networks with so few elements in their leaves run pieces of a batch side by side: their products are too small to be shared
+/// by threads.
+const SMALL: usize = 1 << 18;
+/// Samples in such a piece.
+const PIECE: usize = 64;
 /// Passes without a better check, as a share of all, after which a fit in the second half of its schedule ends.
 const PATIENCE: f64 = 0.34;
 /// Steps over which the length of the gradient is averaged for clipping.
@@ -265,13 +271,14 @@ impl<'a> Trainer<'a> {
     fn step(&mut self, chosen: &[usize], rate: f32) -> Result<f64, Error> {
         let Problem { network, fit, objectives, fixed_batch, settings, .. } = *self.problem;
         let leaves = self.student.leaves()?;
-        let parts: Vec<&[usize]> = chosen.chunks(fixed_batch.unwrap_or(chosen.len())).collect();
-        let mut loss = 0.0;
-        let mut sum: Vec<Option<Array>> = Vec::new();
-        for part in &parts {
+        let together = fixed_batch.is_none() && self.student.leaf_elements() <= SMALL;
+        let at_once = fixed_batch.unwrap_or(if together { PIECE } else { chosen.len() });
+        let parts: Vec<&[usize]> = chosen.chunks(at_once).collect();
+        let run = |part: &&[usize]| -> Result<(f64, Vec<Option<Array>>), Error> {
             let (inputs, teacher, labels) = fit.batch(part);
             let pass = network.forward(inputs, &leaves)?;
             let share = part.len() as f64 / chosen.len() as f64;
+            let mut loss = 0.0;
             let mut cotangents = Vec::new();
             for ((objective, student), teacher) in objectives.iter().zip(pass.outputs()).zip(&teacher) {
                 let (value, mut slope) = objective.evaluate(&student.values, teacher, labels.as_deref(), part.len());
@@ -281,7 +288,22 @@ impl<'a> Trainer<'a> {
                 }
                 cotangents.push(Array { shape: student.shape.clone(), values: slope });
             }
-            add(&mut sum, pass.backward(&cotangents)?);
+            Ok((loss, pass.backward(&cotangents)?))
+        };
+        let mut loss = 0.0;
+        let mut sum: Vec<Option<Array>> = Vec::new();
+        let mut take = |(more, gradients): (f64, Vec<Option<Array>>)| {
+            loss += more;
+            add(&mut sum, gradients);
+        };
+        if together {
+            // Added up in the order of the samples, so that the result does not depend on the number of threads.
+            let done: Vec<_> = parts.par_iter().map(run).collect::<Result<_, _>>()?;
+            done.into_iter().for_each(take);
+        } else {
+            for part in &parts {
+                take(run(part)?);
+            }
         }
         if !loss.is_finite() {
             return Err(Error::NotFinite { what: "the objective (the fit diverged: lower --rate)".into() });
