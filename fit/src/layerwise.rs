@@ -10,6 +10,9 @@ use crate::adam::{Adam, Schedule};
 use crate::error::Error;
 use crate::gram::Gram;
 
+/// Rounds of the Procrustes start of disentanglers.
+const SWEEPS: usize = 4;
+
 /// A trained weight and what is known of its inputs.
 #[derive(Debug, Clone, Copy)]
 pub struct Target<'a> {
@@ -67,7 +70,8 @@ impl Target<'_> {
     /// # Errors
     /// [`Error::Network`] when `spec` does not fit W.
     pub fn prepare(&self, spec: &GeneratorSpec) -> Result<Prepared, Error> {
-        Ok(Prepared::new(self.weight, spec, self.gram.map(|g| g as &dyn InputWeighting), Disentanglers::Identity)?)
+        let weighting = self.gram.map(|g| g as &dyn InputWeighting);
+        Ok(Prepared::new(self.weight, spec, weighting, Disentanglers::Procrustes { sweeps: SWEEPS })?)
     }
 
     /// The start with the given bond dimensions and its relative error.
