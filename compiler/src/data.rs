@@ -115,7 +115,13 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
             "labels of held-out samples are given without the samples: give --held-out too".into(),
         ));
     }
-    let calibration = Dataset::load(path, specs, &reading(&options.labels))?;
+    let load_held_out = || {
+        let path = options.held_out.as_ref()?;
+        Some(Dataset::load(path, specs, &reading(&options.held_out_labels)))
+    };
+    // A compressed array is unpacked by one thread.
+    let (calibration, held_out) = rayon::join(|| Dataset::load(path, specs, &reading(&options.labels)), load_held_out);
+    let calibration = calibration?;
     let mut shares = if options.held_out.is_some() { WITH_HELD_OUT.to_vec() } else { WITHOUT_HELD_OUT.to_vec() };
     let spare = (shares[1] - MOST_SELECTION / calibration.samples() as f64).max(0.0);
     shares[0] += spare;
@@ -129,8 +135,8 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
             4 * block
         )));
     }
-    let held_out = match &options.held_out {
-        Some(path) => Dataset::load(path, specs, &reading(&options.held_out_labels))?,
+    let held_out = match held_out {
+        Some(held_out) => held_out?,
         None => calibration.select(&parts[2])?,
     };
     if held_out.classes() != calibration.classes()
