@@ -12,6 +12,7 @@
 //! ```
 
 mod calibrate;
+mod check;
 mod data;
 mod describe;
 pub mod diagram;

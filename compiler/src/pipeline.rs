@@ -1,13 +1,12 @@
 //! The way of a model through the compiler: load, find, calibrate, search, emit, verify, report.
 
-use std::path::Path;
 use std::time::Instant;
 
 use adntn_fit::data::ImageOptions;
 use adntn_fit::quality::Metric;
 use adntn_fit::runner::Loaded;
 use adntn_onnx::{ExternalData, Model, Patch};
-use adntn_passes::{Candidate, FindOptions, SkipReason, Survey, find_candidates_with};
+use adntn_passes::{Candidate, FindOptions, Survey, find_candidates_with};
 
 use crate::data::{Samples, prepare};
 use crate::error::Error;
@@ -20,7 +19,7 @@ use crate::report::{
 use crate::select::{Choice, Search, Selection, by_weight_error, dense_patch};
 use crate::training::FitKind;
 use crate::trial::Bench;
-use crate::{calibrate, describe, endtoend, layout, menu, verify};
+use crate::{calibrate, check, describe, endtoend, layout, menu, verify};
 
 /// Compiles a model as `options` say, telling `observer` how far it is.
 ///
@@ -47,11 +46,11 @@ struct Decision {
 
 impl Run<'_> {
     fn compile(mut self) -> Result<Report, Error> {
-        check_options(self.options)?;
+        check::options(self.options)?;
         self.enter("reading");
         let model = Model::open(&self.options.input)?;
         let survey = find_candidates_with(&model, &FindOptions { min_elements: self.options.min_elements });
-        refuse_broken_weights(&self.options.input, &survey)?;
+        check::weights(&self.options.input, &survey)?;
         let (chosen, passed_over) = self.filter(&survey);
         layout::check(&chosen, self.options)?;
         self.note_kernel_legs(&chosen);
@@ -384,44 +383,5 @@ impl Run<'_> {
             stopped: None::<StopReason>,
             seconds: self.seconds,
         }
-    }
-}
-
-fn check_options(options: &Options) -> Result<(), Error> {
-    if !(0.0..=1.0).contains(&options.tolerance) {
-        return Err(Error::Usage(format!(
-            "the tolerance is {}: give a share between 0 and 1, such as 0.01 or 1%",
-            options.tolerance
-        )));
-    }
-    if options.bond == Some(0) {
-        return Err(Error::Usage("the bond dimension is 0: give 1 or more".into()));
-    }
-    if options.dry_run {
-        return Ok(());
-    }
-    let same = match (options.input.canonicalize(), options.output.canonicalize()) {
-        (Ok(input), Ok(output)) => input == output,
-        _ => options.input == options.output,
-    };
-    if same {
-        return Err(Error::SameFile(options.output.clone()));
-    }
-    if options.output.is_dir() {
-        return Err(Error::Usage(format!("{}: the output is a folder: name a file", options.output.display())));
-    }
-    let folder = options.output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if !folder.is_dir() {
-        return Err(Error::Usage(format!("{}: the output's folder does not exist", folder.display())));
-    }
-    Ok(())
-}
-
-fn refuse_broken_weights(path: &Path, survey: &Survey) -> Result<(), Error> {
-    match survey.skipped.iter().find(|s| matches!(s.reason, SkipReason::NotFinite)) {
-        Some(s) => {
-            Err(Error::BrokenWeight { path: path.to_path_buf(), weight: s.weight.clone(), node: s.node.clone() })
-        }
-        None => Ok(()),
     }
 }
