@@ -108,8 +108,8 @@ fn blocked<T: Real>(pass: &Pass, params: &[T], input: &mut [T], d: &[T], gradien
     let partials = &mut partials[..cores * blocks];
     let place = Place::new(pass, 0, input);
     let task = |(block, partial): (usize, &mut [T])| {
-        let sums = environments(pass).map(|(_, environment)| environment.sums_len()).sum::<usize>();
-        T::with_scratch(sums + 2 * cores + scratch_len(pass), |scratch| {
+        let sums = environments::<T>(pass).map(|(_, environment)| environment.sums_len()).sum::<usize>();
+        T::with_scratch(sums + 2 * cores + scratch_len::<T>(pass), |scratch| {
             let (sums, scratch) = scratch.split_at_mut(sums);
             let (tiles, scratch) = scratch.split_at_mut(2 * cores);
             sums.fill(T::ZERO);
@@ -132,7 +132,7 @@ fn blocked<T: Real>(pass: &Pass, params: &[T], input: &mut [T], d: &[T], gradien
             }
             partial.fill(T::ZERO);
             let (mut sums, mut partial) = (&*sums, partial);
-            for (step, environment) in environments(pass) {
+            for (step, environment) in environments::<T>(pass) {
                 let (own, others) = sums.split_at(environment.sums_len());
                 environment.total(own, partial.split_off_mut(..step.core.len()).unwrap_or_default());
                 sums = others;
@@ -160,8 +160,8 @@ fn blocked<T: Real>(pass: &Pass, params: &[T], input: &mut [T], d: &[T], gradien
 }
 
 /// The steps of a pass with the environments of their cores.
-fn environments(pass: &Pass) -> impl DoubleEndedIterator<Item = (&Step, Environment)> {
-    pass.steps.iter().map(|step| (step, Environment::new(step.p, step.q)))
+fn environments<T: Real>(pass: &Pass) -> impl DoubleEndedIterator<Item = (&Step, Environment)> {
+    pass.steps.iter().map(|step| (step, Environment::new::<T>(step.p, step.q)))
 }
 
 /// What a task works in.
@@ -179,26 +179,26 @@ struct Work<'s, T> {
 }
 
 /// Elements of [`Work`]'s parts: input, d, between, gradients, turned.
-fn work_lens(pass: &Pass) -> [usize; 5] {
+fn work_lens<T: Real>(pass: &Pass) -> [usize; 5] {
     let (count, width) = (pass.steps.len(), pass.width());
     let columns = |k: usize, step: &Step| pass.sizes[k] / step.p * width;
     let turned =
-        environments(pass).enumerate().map(|(k, (step, environment))| environment.scratch_len(columns(k, step)));
+        environments::<T>(pass).enumerate().map(|(k, (step, environment))| environment.scratch_len(columns(k, step)));
     let between: usize = pass.sizes[1..count].iter().sum();
     let gradients = pass.sizes[..count].iter().copied().max().unwrap_or(0);
     [pass.sizes[0] * width, pass.sizes[count] * width, between * width, gradients * width, turned.max().unwrap_or(0)]
 }
 
 /// Elements that a task works in.
-fn scratch_len(pass: &Pass) -> usize {
-    let [input, d, between, gradients, turned] = work_lens(pass);
+fn scratch_len<T: Real>(pass: &Pass) -> usize {
+    let [input, d, between, gradients, turned] = work_lens::<T>(pass);
     2 * (input + d + gradients) + between + turned
 }
 
 impl<'s, T: Real> Work<'s, T> {
     /// `scratch` has [`scratch_len`] elements.
     fn new(pass: &Pass, scratch: &'s mut [T]) -> Self {
-        let [input, d, between, gradients, turned] = work_lens(pass);
+        let [input, d, between, gradients, turned] = work_lens::<T>(pass);
         let mut rest = scratch;
         let mut take = |len: usize| rest.split_off_mut(..len).unwrap_or_default();
         Work {
@@ -252,7 +252,7 @@ impl<'s, T: Real> Work<'s, T> {
         let mut next_d = Loading::of(pass, count, d, next, next_d, count * parts);
         let (mut last, mut end, mut sums) = (back.len(), start, sums);
         for (k, step) in pass.steps.iter().enumerate().rev() {
-            let environment = Environment::new(step.p, step.q);
+            let environment = Environment::new::<T>(step.p, step.q);
             let (len, len_after) = (pass.sizes[k] * width, pass.sizes[k + 1] * width);
             let from = if k + 1 == count { &own_d[..len_after] } else { &after[..len_after] };
             let t = if k == 0 { &input[..len] } else { &between[end - len..end] };

@@ -4,14 +4,16 @@ use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::{LANES, lanes};
+use super::{LANES, LONG_VECTOR, lanes, processor_lanes};
 use crate::Real;
 
 /// Vectors of a tile along `right`, and of one with few rows.
 const TILE: usize = 2;
 const LONG_TILE: usize = 4;
-/// Most rows of a tile: with [`TILE`] vectors each and what they are made of they fill the registers of AVX2.
+/// Most rows of a tile: with [`TILE`] vectors each and what they are made of they fill sixteen registers.
 const ROWS: usize = 6;
+/// Likewise with 32 registers.
+const LONG_ROWS: usize = 12;
 
 /// A core as [`expand`] wants it: in tiles of its columns, each (p, columns of the tile) row-major.
 #[derive(Clone, Copy)]
@@ -35,7 +37,7 @@ impl<'a, T> Packed<'a, T> {
 /// When the lengths do not agree.
 pub(crate) fn pack<T: Real>(core: &[T], p: usize, q: usize, tiles: &mut [T]) {
     assert!(core.len() == p * q && tiles.len() == p * q, "a packed core is as long as the core");
-    for columns in tiles_of(q) {
+    for columns in tiles_of(q, most_rows(processor_lanes::<T>() * size_of::<T>())) {
         let tile = &mut tiles[columns.start * p..columns.end * p];
         for (to, from) in tile.chunks_exact_mut(columns.len()).zip(core.chunks_exact(q)) {
             to.copy_from_slice(&from[columns.clone()]);
@@ -49,7 +51,7 @@ pub(crate) fn pack<T: Real>(core: &[T], p: usize, q: usize, tiles: &mut [T]) {
 /// When the lengths do not agree.
 pub(crate) fn pack_transposed<T: Real>(core: &[T], p: usize, q: usize, tiles: &mut [T]) {
     assert!(core.len() == p * q && tiles.len() == p * q, "a packed core is as long as the core");
-    for columns in tiles_of(p) {
+    for columns in tiles_of(p, most_rows(processor_lanes::<T>() * size_of::<T>())) {
         let height = columns.len();
         let tile = &mut tiles[columns.start * q..columns.end * q];
         for (k, row) in core.chunks_exact(q).skip(columns.start).take(height).enumerate() {
@@ -58,9 +60,15 @@ pub(crate) fn pack_transposed<T: Real>(core: &[T], p: usize, q: usize, tiles: &m
     }
 }
 
+/// Most rows of a tile of vectors of so many bytes.
+#[inline(always)]
+const fn most_rows(vector: usize) -> usize {
+    if vector >= LONG_VECTOR { LONG_ROWS } else { ROWS }
+}
+
 /// The columns of each tile: of even width, since a narrow one would not hide the latency of its sums.
-fn tiles_of(q: usize) -> impl Iterator<Item = Range<usize>> {
-    let tiles = q.div_ceil(ROWS);
+fn tiles_of(q: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let tiles = q.div_ceil(most);
     (0..tiles).map(move |tile| tile * q / tiles..(tile + 1) * q / tiles)
 }
 
@@ -94,7 +102,7 @@ impl<T: Real> WithSimd for Expand<'_, T> {
         let (input, out) = (T::vectors(simd, input), T::vectors_mut(simd, out));
         let width = right / lanes::<T, S>();
         for (input, out) in input.chunks_exact(p * width).zip(out.chunks_exact_mut(q * width)) {
-            for columns in tiles_of(q) {
+            for columns in tiles_of(q, most_rows(size_of::<T::Vector<S>>())) {
                 let tile = &tiles[columns.start * p..columns.end * p];
                 let out = &mut out[columns.start * width..columns.end * width];
                 macro_rules! rows {
@@ -105,7 +113,15 @@ impl<T: Real> WithSimd for Expand<'_, T> {
                         }
                     };
                 }
-                if width.is_multiple_of(LONG_TILE) {
+                if size_of::<T::Vector<S>>() >= LONG_VECTOR {
+                    if width.is_multiple_of(LONG_TILE) {
+                        rows!(1 4, 2 4, 3 4, 4 4, 5 4, 6 4, 7 2, 8 2, 9 2, 10 2, 11 2, 12 2);
+                    } else if width.is_multiple_of(TILE) {
+                        rows!(1 2, 2 2, 3 2, 4 2, 5 2, 6 2, 7 2, 8 2, 9 2, 10 2, 11 2, 12 2);
+                    } else {
+                        rows!(1 1, 2 1, 3 1, 4 1, 5 1, 6 1, 7 1, 8 1, 9 1, 10 1, 11 1, 12 1);
+                    }
+                } else if width.is_multiple_of(LONG_TILE) {
                     rows!(1 LONG_TILE, 2 LONG_TILE, 3 LONG_TILE, 4 TILE, 5 TILE, 6 TILE);
                 } else {
                     rows!(1 TILE, 2 TILE, 3 TILE, 4 TILE, 5 TILE, 6 TILE);

@@ -29,7 +29,7 @@ pub(crate) fn of_rows(t: &[f32], m: usize) -> Vec<f64> {
             let (rows, columns) = (TILE.min(m - i * TILE), TILE.min(m - j * TILE));
             let (mut run, mut sum) = (vec![0.0f32; rows * columns], vec![0.0f64; rows * columns]);
             let mut local = vec![0.0f32; if m <= SMALL { m * RUN } else { 0 }];
-            let environment = Environment::new(m, m);
+            let environment = Environment::new::<f32>(m, m);
             let mut sums = vec![0.0f32; if m <= SMALL { environment.sums_len() } else { 0 }];
             let mut scratch = vec![0.0f32; if m <= SMALL { environment.scratch_len(RUN) } else { 0 }];
             for start in (block * per_block..r.min((block + 1) * per_block)).step_by(RUN) {
