@@ -246,7 +246,8 @@ impl<'s, T: Real> Work<'s, T> {
             expand(core, from, step.right * LANES, &mut rest[..pass.sizes[k + 1] * width]);
             (start, first) = (start + pass.sizes[k + 1] * width, first + step.core.len());
         }
-        let parts = width / LANES;
+        let group = pass.panels();
+        let parts = (width / LANES).div_ceil(group);
         // SAFETY: by the caller.
         let mut next_input = unsafe { place.loading(next, next_input, count * parts) };
         let mut next_d = Loading::of(pass, count, d, next, next_d, count * parts);
@@ -260,14 +261,18 @@ impl<'s, T: Real> Work<'s, T> {
             let own_sums = sums.split_off_mut(sums.len() - environment.sums_len()..).unwrap_or_default();
             environment.add(t, from, step.right * LANES, Sums { sums: own_sums, scratch: turned });
             let core = Packed::new(&back[own.clone()], step.q, step.p);
-            let panels = from.chunks_exact(len_after / parts).zip(before[..len].chunks_exact_mut(len / parts));
-            for (index, (from, to)) in panels.enumerate() {
+            let (panel, panel_after) = (pass.sizes[k] * LANES, pass.sizes[k + 1] * LANES);
+            let groups = from.chunks(group * panel_after).zip(before[..len].chunks_mut(group * panel));
+            for (index, (from, to)) in groups.enumerate() {
                 expand(core, from, step.right * LANES, to);
                 if k == 0 {
-                    let values = &mut input[index * to.len()..(index + 1) * to.len()];
+                    let first = index * group * panel;
+                    let values = &mut input[first..first + to.len()];
                     replace_by_gradient(pass.reads, to, values);
-                    // SAFETY: by the caller.
-                    unsafe { place.store(chunk, index, values, false) };
+                    for (k, values) in values.chunks_exact(panel).enumerate() {
+                        // SAFETY: by the caller.
+                        unsafe { place.store(chunk, index * group + k, values, false) };
+                    }
                 }
                 next_input.step();
                 next_d.step();

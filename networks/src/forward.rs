@@ -67,7 +67,8 @@ fn run<T: Real>(pass: &Pass, params: &[T], input: &[T], output: &mut [T], scale:
     let last = pass.steps.len();
     let place = Place::new(pass, last, output);
     for_each(pass.blocks(), pass.multiply_adds(), |block| {
-        let panel = pass.largest() * LANES;
+        let group = pass.panels();
+        let panel = group * pass.largest() * LANES;
         let local = pass.sizes[0] * pass.width();
         T::with_scratch(pass.cores_len() + 2 * panel + 2 * local, |scratch| {
             let (tiles, scratch) = scratch.split_at_mut(pass.cores_len());
@@ -77,15 +78,18 @@ fn run<T: Real>(pass: &Pass, params: &[T], input: &[T], output: &mut [T], scale:
             let mut chunks = pass.block(block).peekable();
             Loading::of(pass, 0, input, chunks.peek().copied(), local, STEPS).finish();
             while let Some(chunk) = chunks.next() {
-                let parts = chunk.width() / LANES;
-                let mut next = Loading::of(pass, 0, input, chunks.peek().copied(), other, parts);
-                for (index, panel) in local.chunks_exact(pass.sizes[0] * LANES).take(parts).enumerate() {
-                    let result = expand_panel(pass, tiles, panel, spare);
+                let panels = &local[..pass.sizes[0] * chunk.width()];
+                let groups = panels.chunks(group * pass.sizes[0] * LANES);
+                let mut next = Loading::of(pass, 0, input, chunks.peek().copied(), other, groups.len());
+                for (index, panels) in groups.enumerate() {
+                    let result = expand_panels(pass, tiles, panels, spare);
                     activate(pass.writes, scale, result);
-                    // SAFETY: chunks are disjoint, and each belongs to one block, which one task works on.
-                    #[allow(unsafe_code)]
-                    unsafe {
-                        place.store(chunk, index, result, true);
+                    for (k, panel) in result.chunks_exact(pass.sizes[last] * LANES).enumerate() {
+                        // SAFETY: chunks are disjoint, and each belongs to one block, which one task works on.
+                        #[allow(unsafe_code)]
+                        unsafe {
+                            place.store(chunk, index * group + k, panel, true);
+                        }
                     }
                     next.step();
                 }
@@ -97,20 +101,21 @@ fn run<T: Real>(pass: &Pass, params: &[T], input: &[T], output: &mut [T], scale:
     });
 }
 
-/// All steps of a pass on one panel; the result lies in `spare`, which holds two panels of the largest size.
-fn expand_panel<'s, T: Real>(pass: &Pass, tiles: &[T], panel: &[T], spare: &'s mut [T]) -> &'s mut [T] {
+/// All steps of a pass on some panels; the result lies in `spare`, which holds twice as many of the largest size.
+fn expand_panels<'s, T: Real>(pass: &Pass, tiles: &[T], panels: &[T], spare: &'s mut [T]) -> &'s mut [T] {
     let half = spare.len() / 2;
     let (mut before, mut after) = spare.split_at_mut(half);
+    let columns = panels.len() / pass.sizes[0];
     let mut rest = tiles;
     for (k, step) in pass.steps.iter().enumerate() {
         let (own, others) = rest.split_at(step.core.len());
-        let input = if k == 0 { panel } else { &before[..pass.sizes[k] * LANES] };
-        let output = &mut after[..pass.sizes[k + 1] * LANES];
+        let input = if k == 0 { panels } else { &before[..pass.sizes[k] * columns] };
+        let output = &mut after[..pass.sizes[k + 1] * columns];
         expand(Packed::new(own, step.p, step.q), input, step.right * LANES, output);
         std::mem::swap(&mut before, &mut after);
         rest = others;
     }
-    &mut before[..pass.sizes[pass.steps.len()] * LANES]
+    &mut before[..pass.sizes[pass.steps.len()] * columns]
 }
 
 /// Packs the cores of a pass one after the other into `tiles`.

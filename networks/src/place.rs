@@ -4,6 +4,9 @@
 //! are asked for a little before their turn.
 
 use std::marker::PhantomData;
+use std::ops::Range;
+
+use pulp::{Arch, Simd, WithSimd};
 
 use crate::Real;
 use crate::kernels::{LANES, transpose};
@@ -43,6 +46,7 @@ impl Runs {
     }
 
     /// First element and length.
+    #[inline(always)]
     fn place(self, index: usize) -> (usize, usize) {
         let Runs { rows, inner, chunk } = self;
         if inner > 1 {
@@ -53,30 +57,93 @@ impl Runs {
         }
     }
 
-    /// Brings run `index`, which is `from`, to its place in cache.
-    #[inline(always)]
-    fn load<T: Real>(self, index: usize, from: &[T], local: &mut [T]) {
-        let Runs { rows, inner, chunk } = self;
-        if inner == 1 {
+    /// Brings the runs `runs` of the tensor `first`…`first` + `len` to their places in cache.
+    ///
+    /// # Safety
+    /// The tensor must be readable, and nobody may write to those runs meanwhile.
+    ///
+    /// # Panics
+    /// When a run is not within the tensor or the chunk not within `local`.
+    #[allow(unsafe_code)]
+    unsafe fn load<T: Real>(self, runs: Range<usize>, (first, len): (*const T, usize), local: &mut [T]) {
+        let Runs { rows, inner, .. } = self;
+        let Some(last) = runs.clone().last() else { return };
+        let (start, run) = self.place(last);
+        assert!(last < self.count() && start + run <= len, "chunks lie within their tensor");
+        if inner > 1 {
+            // SAFETY: by the caller; runs before the last one lie before it.
+            Arch::new().dispatch(unsafe { Rows::new(self, runs, first, local) });
+            return;
+        }
+        for index in runs {
+            let (start, run) = self.place(index);
+            // SAFETY: by the caller; the run is within the tensor.
+            let from = unsafe { std::slice::from_raw_parts(first.add(start), run) };
             let panel = &mut local[index * rows * LANES..][..rows * LANES];
-            let columns = from.len() / rows;
+            let columns = run / rows;
             transpose((from, rows), columns, rows, (panel, LANES));
             if columns < LANES {
                 panel.chunks_exact_mut(LANES).for_each(|row| row[columns..].fill(T::ZERO));
             }
-            return;
         }
-        let (group, row) = (index / rows, index % rows);
+    }
+}
+
+/// Rows of matrices that are copied to panels.
+struct Rows<'a, T> {
+    runs: Runs,
+    range: Range<usize>,
+    first: *const T,
+    local: &'a mut [T],
+}
+
+impl<'a, T: Real> Rows<'a, T> {
+    /// # Safety
+    /// All runs `range` of the tensor that begins at `first` must be readable, and nobody may write to them meanwhile.
+    ///
+    /// # Panics
+    /// When `local` does not hold the chunk.
+    #[allow(unsafe_code)]
+    unsafe fn new(runs: Runs, range: Range<usize>, first: *const T, local: &'a mut [T]) -> Self {
+        assert!(range.end <= runs.count() && local.len() >= runs.rows * runs.chunk.width(), "a chunk has all its runs");
+        Rows { runs, range, first, local }
+    }
+}
+
+impl<T: Real> WithSimd for Rows<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Rows { runs, range, first, local } = self;
+        let Runs { rows, inner, chunk } = runs;
         let matrix = rows * chunk.columns.next_multiple_of(LANES);
-        let mut panels = local[group * matrix..][..matrix].chunks_exact_mut(rows * LANES);
-        let (whole, rest) = from.as_chunks::<LANES>();
-        for (from, panel) in whole.iter().zip(&mut panels) {
-            panel[row * LANES..][..LANES].copy_from_slice(from);
-        }
-        if let (false, Some(panel)) = (rest.is_empty(), panels.next()) {
-            let (to, padding) = panel[row * LANES..][..LANES].split_at_mut(rest.len());
-            to.copy_from_slice(rest);
-            padding.fill(T::ZERO);
+        let (whole, rest) = (chunk.columns / LANES, chunk.columns % LANES);
+        let (mut group, mut row) = (range.start / rows, range.start % rows);
+        let mut start = runs.place(range.start).0;
+        for _ in range {
+            // SAFETY: the run, `chunk.columns` elements from `start` on, is readable by the contract of `new`. Row `row` < `rows`
+            // of every panel of matrix `group` < `chunk.groups` lies within `local`, whose length `new` has checked.
+            #[allow(unsafe_code)]
+            unsafe {
+                let mut from = first.add(start).cast::<[T; LANES]>();
+                let mut to = local.as_mut_ptr().add(group * matrix + row * LANES).cast::<[T; LANES]>();
+                for _ in 0..whole {
+                    *to = *from;
+                    (from, to) = (from.wrapping_add(1), to.wrapping_add(rows));
+                }
+                if rest > 0 {
+                    let from = std::slice::from_raw_parts(from.cast::<T>(), rest);
+                    let mut line = [T::ZERO; LANES];
+                    line[..rest].copy_from_slice(from);
+                    *to = line;
+                }
+            }
+            start += inner;
+            row += 1;
+            if row == rows {
+                (group, row) = (group + 1, 0);
+            }
         }
     }
 }
@@ -136,13 +203,13 @@ impl<'a, T: Real> Loading<'a, T> {
     /// Loads the runs of one step and asks for those of the next.
     pub fn step(&mut self) {
         let Some(runs) = self.runs else { return };
-        for index in self.done..runs.count().min(self.done + self.step) {
-            let (start, len) = runs.place(index);
-            assert!(start + len <= self.len, "chunks lie within their tensor");
-            // SAFETY: the run is within the tensor, and nobody writes to it, by the contract of `new`.
+        let end = runs.count().min(self.done + self.step);
+        if self.done < end {
+            // SAFETY: the tensor is readable, and nobody writes to the chunk, by the contract of `new`.
             #[allow(unsafe_code)]
-            let from = unsafe { std::slice::from_raw_parts(self.first.add(start), len) };
-            runs.load(index, from, self.local);
+            unsafe {
+                runs.load(self.done..end, (self.first, self.len), self.local);
+            }
         }
         self.done += self.step;
         self.ask();
@@ -243,13 +310,46 @@ impl<'a, T: Real> Place<'a, T> {
                 return;
             }
         }
-        for (k, from) in lines.iter().enumerate() {
-            // SAFETY: the row's columns are within the tensor, and nobody else accesses the chunk.
-            let to = unsafe { std::slice::from_raw_parts_mut(self.first.add(start + k * self.inner), columns) };
-            match to.as_mut_array::<LANES>() {
-                Some(to) => *to = *from,
-                None => to.copy_from_slice(&from[..columns]),
+        // SAFETY: the rows' columns are within the tensor, and nobody else accesses the chunk.
+        Arch::new().dispatch(unsafe { Lines::new(lines, to, self.inner, columns) });
+    }
+}
+
+/// Lines of a panel that are written to rows of a tensor.
+struct Lines<'a, T> {
+    lines: &'a [[T; LANES]],
+    first: *mut T,
+    step: usize,
+    columns: usize,
+}
+
+impl<'a, T: Real> Lines<'a, T> {
+    /// # Safety
+    /// `first`, `first` + `step`, … must be writable for `columns` ≤ [`LANES`] elements each, and not be accessed otherwise.
+    #[allow(unsafe_code)]
+    unsafe fn new(lines: &'a [[T; LANES]], first: *mut T, step: usize, columns: usize) -> Self {
+        Lines { lines, first, step, columns }
+    }
+}
+
+impl<T: Real> WithSimd for Lines<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Lines { lines, mut first, step, columns } = self;
+        for line in lines {
+            // SAFETY: by the contract of `new`.
+            #[allow(unsafe_code)]
+            unsafe {
+                if columns == LANES {
+                    *first.cast::<[T; LANES]>() = *line;
+                } else {
+                    std::slice::from_raw_parts_mut(first, columns).copy_from_slice(&line[..columns]);
+                }
             }
+            // Wrapping: the last step leads past the rows and is never used.
+            first = first.wrapping_add(step);
         }
     }
 }

@@ -21,6 +21,9 @@ use crate::{Activation, GeneratorSpec, Shape};
 
 /// Elements that one chunk of a pass may occupy, so that it stays in the second-level cache.
 const CHUNK_ELEMENTS: usize = 1 << 17;
+/// Elements that panels computed together may occupy, and how many these are at most.
+const PANEL_ELEMENTS: usize = 1 << 12;
+const MAX_PANELS: usize = 4;
 /// Columns that a chunk has at most.
 const MAX_COLUMNS: usize = 256;
 /// Partial gradients are summed over at most this many blocks of chunks.
@@ -187,6 +190,11 @@ impl Pass {
     /// Most elements of one column at any time.
     pub fn largest(&self) -> usize {
         self.sizes.iter().copied().max().unwrap_or(1)
+    }
+
+    /// Panels of a chunk that are computed together: as many as the first-level cache holds with ease.
+    pub fn panels(&self) -> usize {
+        (PANEL_ELEMENTS / (self.largest() * LANES)).clamp(1, MAX_PANELS)
     }
 
     /// Elements of all its cores.

@@ -101,34 +101,53 @@ impl<T: Real> WithSimd for Expand<'_, T> {
         let Expand { core: Packed { tiles, p, q }, input, right, out } = self;
         let (input, out) = (T::vectors(simd, input), T::vectors_mut(simd, out));
         let width = right / lanes::<T, S>();
-        for (input, out) in input.chunks_exact(p * width).zip(out.chunks_exact_mut(q * width)) {
+        let is_long = size_of::<T::Vector<S>>() >= LONG_VECTOR;
+        // A row of one vector would leave registers idle: two matrices make a tile then.
+        let pairs = is_long && !width.is_multiple_of(TILE);
+        let matrices = if pairs { TILE } else { 1 };
+        for (input, out) in input.chunks(matrices * p * width).zip(out.chunks_mut(matrices * q * width)) {
             for columns in tiles_of(q, most_rows(size_of::<T::Vector<S>>())) {
                 let tile = &tiles[columns.start * p..columns.end * p];
-                let out = &mut out[columns.start * width..columns.end * width];
+                let out = &mut out[columns.start * width..];
                 macro_rules! rows {
-                    ($($n:literal $tile:expr),*) => {
+                    ($steps:expr; $($n:literal $tile:expr),*) => {
                         match columns.len() {
-                            $($n => expand_rows::<T, S, $n, { $tile }>(simd, tile, input, width, out),)*
+                            $($n => expand_rows::<T, S, $n, { $tile }>(simd, tile, input, $steps, out),)*
                             _ => {}
                         }
                     };
                 }
-                if size_of::<T::Vector<S>>() >= LONG_VECTOR {
-                    if width.is_multiple_of(LONG_TILE) {
-                        rows!(1 4, 2 4, 3 4, 4 4, 5 4, 6 4, 7 2, 8 2, 9 2, 10 2, 11 2, 12 2);
-                    } else if width.is_multiple_of(TILE) {
-                        rows!(1 2, 2 2, 3 2, 4 2, 5 2, 6 2, 7 2, 8 2, 9 2, 10 2, 11 2, 12 2);
-                    } else {
-                        rows!(1 1, 2 1, 3 1, 4 1, 5 1, 6 1, 7 1, 8 1, 9 1, 10 1, 11 1, 12 1);
+                let along = |tile: usize| Steps { width, tile: [1, 1], y: tile };
+                let across = Steps { width, tile: [p * width, q * width], y: 1 };
+                let is_pair = input.len() == TILE * p * width;
+                match (is_long, width.is_multiple_of(LONG_TILE)) {
+                    (true, true) => {
+                        rows!(along(LONG_TILE); 1 LONG_TILE, 2 LONG_TILE, 3 LONG_TILE, 4 LONG_TILE, 5 LONG_TILE, 6 LONG_TILE);
+                        rows!(along(TILE); 7 TILE, 8 TILE, 9 TILE, 10 TILE, 11 TILE, 12 TILE);
                     }
-                } else if width.is_multiple_of(LONG_TILE) {
-                    rows!(1 LONG_TILE, 2 LONG_TILE, 3 LONG_TILE, 4 TILE, 5 TILE, 6 TILE);
-                } else {
-                    rows!(1 TILE, 2 TILE, 3 TILE, 4 TILE, 5 TILE, 6 TILE);
+                    (true, false) if !pairs || is_pair => {
+                        let steps = if pairs { across } else { along(TILE) };
+                        rows!(steps; 1 TILE, 2 TILE, 3 TILE, 4 TILE, 5 TILE, 6 TILE, 7 TILE, 8 TILE, 9 TILE, 10 TILE, 11 TILE, 12 TILE);
+                    }
+                    (true, false) => rows!(along(1); 1 1, 2 1, 3 1, 4 1, 5 1, 6 1, 7 1, 8 1, 9 1, 10 1, 11 1, 12 1),
+                    (false, true) => {
+                        rows!(along(LONG_TILE); 1 LONG_TILE, 2 LONG_TILE, 3 LONG_TILE);
+                        rows!(along(TILE); 4 TILE, 5 TILE, 6 TILE);
+                    }
+                    (false, false) => rows!(along(TILE); 1 TILE, 2 TILE, 3 TILE, 4 TILE, 5 TILE, 6 TILE),
                 }
             }
         }
     }
+}
+
+/// Where the vectors of tiles lie: rows `width` vectors apart, those of a tile's row `tile` vectors apart in the input and in
+/// the result, tiles `y` vectors apart up to the width.
+#[derive(Clone, Copy)]
+struct Steps {
+    width: usize,
+    tile: [usize; 2],
+    y: usize,
 }
 
 /// Q rows of the result, those of the packed `tile` (p, Q).
@@ -137,24 +156,26 @@ fn expand_rows<T: Real, S: Simd, const Q: usize, const TILE: usize>(
     simd: S,
     tile: &[T],
     input: &[T::Vector<S>],
-    width: usize,
+    steps: Steps,
     out: &mut [T::Vector<S>],
 ) {
     let p = tile.len() / Q;
-    debug_assert!(width.is_multiple_of(TILE) && input.len() == p * width && out.len() == Q * width);
+    let Steps { width, tile: [from, to], y: step } = steps;
+    // The last vector of each.
+    let last = |rows: usize, tile: usize| (rows - 1) * width + (TILE - 1) * tile + width - step;
+    assert!(width.is_multiple_of(step) && last(p, from) < input.len() && last(Q, to) < out.len(), "tiles fit");
     let zero = T::splat(simd, T::ZERO);
-    let mut y = 0;
-    while y < width {
+    for y in (0..width).step_by(step) {
         let mut sums = [[zero; TILE]; Q];
-        // SAFETY: the loop reads `tile`'s p·Q elements in their order, and vectors y…y + TILE ≤ width of each of `input`'s p rows
-        // of `width`; `out` has Q rows of as many.
+        // SAFETY: the loop reads `tile`'s p·Q elements in their order, and of each of p rows the TILE vectors from y on, which
+        // lie within `input`, as Q rows of as many do within `out`: the last ones do, by the assertion.
         #[allow(unsafe_code, clippy::needless_range_loop)]
         unsafe {
             let (mut factor, mut row) = (tile.as_ptr(), input.as_ptr().add(y));
             for _ in 0..p {
                 let mut x = [zero; TILE];
                 for t in 0..TILE {
-                    x[t] = *row.add(t);
+                    x[t] = *row.add(t * from);
                 }
                 for k in 0..Q {
                     let factor = T::splat(simd, *factor.add(k));
@@ -166,14 +187,13 @@ fn expand_rows<T: Real, S: Simd, const Q: usize, const TILE: usize>(
                 factor = factor.wrapping_add(Q);
                 row = row.wrapping_add(width);
             }
-            let mut to = out.as_mut_ptr().add(y);
+            let mut place = out.as_mut_ptr().add(y);
             for k in 0..Q {
                 for t in 0..TILE {
-                    *to.add(t) = sums[k][t];
+                    *place.add(t * to) = sums[k][t];
                 }
-                to = to.wrapping_add(width);
+                place = place.wrapping_add(width);
             }
         }
-        y += TILE;
     }
 }
