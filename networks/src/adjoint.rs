@@ -109,14 +109,15 @@ fn blocked<T: Real>(pass: &Pass, params: &[T], input: &mut [T], d: &[T], gradien
     let place = Place::new(pass, 0, input);
     let task = |(block, partial): (usize, &mut [T])| {
         let sums = environments::<T>(pass).map(|(_, environment)| environment.sums_len()).sum::<usize>();
-        T::with_scratch(sums + 2 * cores + scratch_len::<T>(pass), |scratch| {
-            let (sums, scratch) = scratch.split_at_mut(sums);
-            let (tiles, scratch) = scratch.split_at_mut(2 * cores);
+        let work = scratch_len::<T>(pass);
+        T::with_scratch(work + sums + 2 * cores, |scratch| {
+            let (work, scratch) = scratch.split_at_mut(work);
+            let (sums, tiles) = scratch.split_at_mut(sums);
             sums.fill(T::ZERO);
             let (there, back) = tiles.split_at_mut(cores);
             pack_cores(pass, params, there, pack);
             pack_cores(pass, params, back, pack_transposed);
-            let mut work = Work::new(pass, scratch);
+            let mut work = Work::new(pass, work);
             let mut chunks = pass.block(block).peekable();
             // SAFETY: chunks are disjoint, and each belongs to one block, which one task works on.
             #[allow(unsafe_code)]

@@ -1,8 +1,10 @@
-//! Memory for tensors.
+//! Memory for tensors, whole cache lines: vectors of 64 bytes that cross lines take twice as long to load.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
+use bytemuck::{Pod, Zeroable};
 use memmap2::MmapMut;
 
 use crate::Real;
@@ -11,14 +13,27 @@ use crate::Real;
 /// tensor would otherwise wait for the processor's page tables.
 const MAPPED: usize = 1 << 22;
 
-/// A tensor's elements; contents are lost when the length changes.
-pub(crate) struct Buffer<T> {
-    memory: Memory<T>,
-    len: usize,
+/// A cache line.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C, align(64))]
+pub(crate) struct Line([u8; 64]);
+
+impl Line {
+    /// As many lines as `len` elements take.
+    pub fn count<T>(len: usize) -> usize {
+        (len * size_of::<T>()).div_ceil(size_of::<Line>())
+    }
 }
 
-enum Memory<T> {
-    Heap(Vec<T>),
+/// A tensor's elements; contents are lost when the length changes.
+pub(crate) struct Buffer<T> {
+    memory: Memory,
+    len: usize,
+    elements: PhantomData<T>,
+}
+
+enum Memory {
+    Heap(Vec<Line>),
     /// At least `len` elements.
     Mapped(MmapMut),
 }
@@ -29,11 +44,11 @@ impl<T: Real> Buffer<T> {
         if self.len == len {
             return;
         }
-        let bytes = len * size_of::<T>();
+        let (bytes, lines) = (len * size_of::<T>(), Line::count::<T>(len));
         match &mut self.memory {
-            Memory::Heap(vec) if bytes < MAPPED || len <= vec.capacity() => vec.resize(len, T::ZERO),
+            Memory::Heap(vec) if bytes < MAPPED || lines <= vec.capacity() => vec.resize(lines, Line::zeroed()),
             Memory::Mapped(map) if bytes <= map.len() => {}
-            memory => *memory = map(bytes).map_or_else(|| Memory::Heap(vec![T::ZERO; len]), Memory::Mapped),
+            memory => *memory = map(bytes).map_or_else(|| Memory::Heap(vec![Line::zeroed(); lines]), Memory::Mapped),
         }
         self.len = len;
     }
@@ -41,7 +56,7 @@ impl<T: Real> Buffer<T> {
     /// Bytes held.
     pub fn bytes(&self) -> usize {
         match &self.memory {
-            Memory::Heap(vec) => vec.capacity() * size_of::<T>(),
+            Memory::Heap(vec) => vec.capacity() * size_of::<Line>(),
             Memory::Mapped(map) => map.len(),
         }
     }
@@ -58,7 +73,7 @@ fn map(bytes: usize) -> Option<MmapMut> {
 
 impl<T> Default for Buffer<T> {
     fn default() -> Self {
-        Buffer { memory: Memory::Heap(Vec::new()), len: 0 }
+        Buffer { memory: Memory::Heap(Vec::new()), len: 0, elements: PhantomData }
     }
 }
 
@@ -82,7 +97,7 @@ impl<T: Real> Deref for Buffer<T> {
 
     fn deref(&self) -> &[T] {
         match &self.memory {
-            Memory::Heap(vec) => vec,
+            Memory::Heap(vec) => &bytemuck::cast_slice(vec)[..self.len],
             Memory::Mapped(map) => bytemuck::cast_slice(&map[..self.len * size_of::<T>()]),
         }
     }
@@ -91,7 +106,7 @@ impl<T: Real> Deref for Buffer<T> {
 impl<T: Real> DerefMut for Buffer<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         match &mut self.memory {
-            Memory::Heap(vec) => vec,
+            Memory::Heap(vec) => &mut bytemuck::cast_slice_mut(vec)[..self.len],
             Memory::Mapped(map) => bytemuck::cast_slice_mut(&mut map[..self.len * size_of::<T>()]),
         }
     }

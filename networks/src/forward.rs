@@ -70,8 +70,9 @@ fn run<T: Real>(pass: &Pass, params: &[T], input: &[T], output: &mut [T], scale:
         let group = pass.panels();
         let panel = group * pass.largest() * LANES;
         let local = pass.sizes[0] * pass.width();
-        T::with_scratch(pass.cores_len() + 2 * panel + 2 * local, |scratch| {
-            let (tiles, scratch) = scratch.split_at_mut(pass.cores_len());
+        let cores = pass.cores_len().next_multiple_of(LANES);
+        T::with_scratch(cores + 2 * panel + 2 * local, |scratch| {
+            let (tiles, scratch) = scratch.split_at_mut(cores);
             let (spare, locals) = scratch.split_at_mut(2 * panel);
             let (mut local, mut other) = locals.split_at_mut(local);
             pack_cores(pass, params, tiles, pack);

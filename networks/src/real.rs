@@ -5,8 +5,10 @@ use std::fmt::Debug;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
+use bytemuck::Zeroable;
 use pulp::Simd;
 
+use crate::buffer::Line;
 use crate::kernels::{LANES, Transposition, stream_f32, transpose_f32};
 
 pub(crate) mod sealed {
@@ -15,7 +17,7 @@ pub(crate) mod sealed {
     use crate::kernels::{LANES, Transposition};
 
     pub trait Sealed {
-        /// Calls `f` with `len` elements of memory that the thread keeps; their values are left over from earlier calls.
+        /// Calls `f` with `len` elements of memory that the thread keeps, from a cache line's first byte on; their values are left over from earlier calls.
         /// `f` must not call this again.
         fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R
         where
@@ -98,12 +100,13 @@ macro_rules! real {
     ($t:ident, $tanh:path, $transpose:path, $stream:path, $v:ident, $view:ident, $view_mut:ident, $splat:ident, $madd:ident, $sum:ident) => {
         impl sealed::Sealed for $t {
             fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [Self]) -> R) -> R {
-                thread_local!(static SCRATCH: RefCell<Vec<$t>> = const { RefCell::new(Vec::new()) });
+                thread_local!(static SCRATCH: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) });
                 SCRATCH.with_borrow_mut(|scratch| {
-                    if scratch.len() < len {
-                        scratch.resize(len, 0.0);
+                    let lines = Line::count::<$t>(len);
+                    if scratch.len() < lines {
+                        scratch.resize(lines, Line::zeroed());
                     }
-                    f(&mut scratch[..len])
+                    f(&mut bytemuck::cast_slice_mut(scratch)[..len])
                 })
             }
 
