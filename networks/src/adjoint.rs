@@ -8,12 +8,15 @@ use rayon::prelude::*;
 
 use crate::elementwise::replace_by_gradient;
 use crate::forward::{SERIAL_BELOW, pack_cores};
-use crate::kernels::{Environment, LANES, Packed, Sums, expand, pack, pack_transposed};
+use crate::kernels::{Environment, Packed, Sums, expand, pack, pack_transposed};
 use crate::place::{Loading, Place, STEPS};
 use crate::plan::{Chunk, Pass, Step};
 use crate::wide;
 use crate::workspace::{Workspace, resize};
 use crate::{Generator, Real};
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
 impl<T: Real> Generator<T> {
     /// ∂L/∂params in the order of the parameters, given `dw` = ∂L/∂W in leaf order, after [`Generator::forward`] with the
@@ -217,6 +220,9 @@ impl<'s, T: Real> Work<'s, T> {
     /// No other task may write to the chunk of `place` during the call.
     #[allow(unsafe_code)]
     unsafe fn load_first(&mut self, pass: &Pass, place: &Place<'_, T>, chunk: Option<Chunk>, d: &[T]) {
+        if pass.in_place() {
+            return;
+        }
         // SAFETY: by the caller.
         unsafe { place.loading(chunk, self.input[0], STEPS) }.finish();
         Loading::of(pass, pass.steps.len(), d, chunk, self.d[0], STEPS).finish();
@@ -239,16 +245,32 @@ impl<'s, T: Real> Work<'s, T> {
     ) {
         let Work { input: [input, next_input], d: [own_d, next_d], between, gradients: [after, before], turned } = self;
         let (width, count) = (chunk.width(), pass.steps.len());
+        let next = next.filter(|_| !pass.in_place());
+        let (input, own_d) = if pass.in_place() {
+            let matrix = pass.sizes[count] * pass.inner;
+            let there = &d[chunk.group * matrix..][..chunk.groups * matrix];
+            let own_d = if there.as_ptr().addr().is_multiple_of(LINE) {
+                there
+            } else {
+                // It is read several times, and vectors that cross cache lines take twice as long to load.
+                own_d[..there.len()].copy_from_slice(there);
+                &own_d[..there.len()]
+            };
+            // SAFETY: by the caller; the matrices are borrowed once.
+            (unsafe { place.matrices(chunk, 0, chunk.groups) }, own_d)
+        } else {
+            (&mut **input, &**own_d)
+        };
         let (mut start, mut first) = (0, 0);
         for (k, step) in pass.steps[..count - 1].iter().enumerate() {
             let (done, rest) = between.split_at_mut(start);
             let from = if k == 0 { &input[..pass.sizes[0] * width] } else { &done[start - pass.sizes[k] * width..] };
             let core = Packed::new(&there[first..first + step.core.len()], step.p, step.q);
-            expand(core, from, step.right * LANES, &mut rest[..pass.sizes[k + 1] * width]);
+            expand(core, from, step.right * pass.panel, &mut rest[..pass.sizes[k + 1] * width]);
             (start, first) = (start + pass.sizes[k + 1] * width, first + step.core.len());
         }
         let group = pass.panels();
-        let parts = (width / LANES).div_ceil(group);
+        let parts = (width / pass.panel).div_ceil(group);
         // SAFETY: by the caller.
         let mut next_input = unsafe { place.loading(next, next_input, count * parts) };
         let mut next_d = Loading::of(pass, count, d, next, next_d, count * parts);
@@ -260,19 +282,21 @@ impl<'s, T: Real> Work<'s, T> {
             let t = if k == 0 { &input[..len] } else { &between[end - len..end] };
             let own = last - step.core.len()..last;
             let own_sums = sums.split_off_mut(sums.len() - environment.sums_len()..).unwrap_or_default();
-            environment.add(t, from, step.right * LANES, Sums { sums: own_sums, scratch: turned });
+            environment.add(t, from, step.right * pass.panel, Sums { sums: own_sums, scratch: turned });
             let core = Packed::new(&back[own.clone()], step.q, step.p);
-            let (panel, panel_after) = (pass.sizes[k] * LANES, pass.sizes[k + 1] * LANES);
+            let (panel, panel_after) = (pass.sizes[k] * pass.panel, pass.sizes[k + 1] * pass.panel);
             let groups = from.chunks(group * panel_after).zip(before[..len].chunks_mut(group * panel));
             for (index, (from, to)) in groups.enumerate() {
-                expand(core, from, step.right * LANES, to);
+                expand(core, from, step.right * pass.panel, to);
                 if k == 0 {
                     let first = index * group * panel;
                     let values = &mut input[first..first + to.len()];
                     replace_by_gradient(pass.reads, to, values);
-                    for (k, values) in values.chunks_exact(panel).enumerate() {
-                        // SAFETY: by the caller.
-                        unsafe { place.store(chunk, index * group + k, values, false) };
+                    if !pass.in_place() {
+                        for (k, values) in values.chunks_exact(panel).enumerate() {
+                            // SAFETY: by the caller.
+                            unsafe { place.store(chunk, index * group + k, values, false) };
+                        }
                     }
                 }
                 next_input.step();

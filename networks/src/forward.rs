@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use crate::elementwise::activate;
 use crate::kernels::{LANES, Packed, expand, finish, pack};
 use crate::place::{Loading, Place, STEPS};
-use crate::plan::Pass;
+use crate::plan::{Chunk, Pass};
 use crate::wide;
 use crate::workspace::Workspace;
 use crate::{Generator, Real};
@@ -68,55 +68,133 @@ fn run<T: Real>(pass: &Pass, params: &[T], input: &[T], output: &mut [T], scale:
     let place = Place::new(pass, last, output);
     for_each(pass.blocks(), pass.multiply_adds(), |block| {
         let group = pass.panels();
-        let panel = group * pass.largest() * LANES;
-        let local = pass.sizes[0] * pass.width();
+        let panel = group * pass.largest() * pass.panel;
+        let local = if pass.in_place() { 0 } else { pass.sizes[0] * pass.width() };
         let cores = pass.cores_len().next_multiple_of(LANES);
         T::with_scratch(cores + 2 * panel + 2 * local, |scratch| {
             let (tiles, scratch) = scratch.split_at_mut(cores);
             let (spare, locals) = scratch.split_at_mut(2 * panel);
-            let (mut local, mut other) = locals.split_at_mut(local);
             pack_cores(pass, params, tiles, pack);
-            let mut chunks = pass.block(block).peekable();
-            Loading::of(pass, 0, input, chunks.peek().copied(), local, STEPS).finish();
-            while let Some(chunk) = chunks.next() {
-                let panels = &local[..pass.sizes[0] * chunk.width()];
-                let groups = panels.chunks(group * pass.sizes[0] * LANES);
-                let mut next = Loading::of(pass, 0, input, chunks.peek().copied(), other, groups.len());
-                for (index, panels) in groups.enumerate() {
-                    let result = expand_panels(pass, tiles, panels, spare);
-                    activate(pass.writes, scale, result);
-                    for (k, panel) in result.chunks_exact(pass.sizes[last] * LANES).enumerate() {
-                        // SAFETY: chunks are disjoint, and each belongs to one block, which one task works on.
-                        #[allow(unsafe_code)]
-                        unsafe {
-                            place.store(chunk, index * group + k, panel, true);
-                        }
-                    }
-                    next.step();
+            // SAFETY: chunks are disjoint, and each belongs to one block, which one task works on.
+            #[allow(unsafe_code)]
+            unsafe {
+                if pass.in_place() {
+                    run_in_place(pass, tiles, pass.block(block), input, &place, spare, scale);
+                } else {
+                    run_loaded(pass, tiles, pass.block(block), input, &place, (spare, locals), scale);
                 }
-                next.finish();
-                std::mem::swap(&mut local, &mut other);
             }
             finish();
         });
     });
 }
 
-/// All steps of a pass on some panels; the result lies in `spare`, which holds twice as many of the largest size.
-fn expand_panels<'s, T: Real>(pass: &Pass, tiles: &[T], panels: &[T], spare: &'s mut [T]) -> &'s mut [T] {
+/// `chunks` of a pass, each brought to a cache before.
+///
+/// # Safety
+/// No other task may access these chunks of `place` during the call.
+#[allow(unsafe_code)]
+unsafe fn run_loaded<T: Real>(
+    pass: &Pass,
+    tiles: &[T],
+    chunks: impl Iterator<Item = Chunk>,
+    input: &[T],
+    place: &Place<'_, T>,
+    (spare, locals): (&mut [T], &mut [T]),
+    scale: T,
+) {
+    let group = pass.panels();
+    let half = locals.len() / 2;
+    let (mut local, mut other) = locals.split_at_mut(half);
+    let mut chunks = chunks.peekable();
+    Loading::of(pass, 0, input, chunks.peek().copied(), local, STEPS).finish();
+    while let Some(chunk) = chunks.next() {
+        let panels = &local[..pass.sizes[0] * chunk.width()];
+        let groups = panels.chunks(group * pass.sizes[0] * LANES);
+        let mut next = Loading::of(pass, 0, input, chunks.peek().copied(), other, groups.len());
+        for (index, panels) in groups.enumerate() {
+            let result = expand_panels(pass, tiles, panels, spare, None);
+            activate(pass.writes, scale, result);
+            for (k, panel) in result.chunks_exact(pass.sizes[pass.steps.len()] * LANES).enumerate() {
+                // SAFETY: by the caller.
+                unsafe {
+                    place.store(chunk, index * group + k, panel, true);
+                }
+            }
+            next.step();
+        }
+        next.finish();
+        std::mem::swap(&mut local, &mut other);
+    }
+}
+
+/// `chunks` of a pass whose matrices are read and written where they are.
+///
+/// # Safety
+/// No other task may access these chunks of `place` during the call.
+#[allow(unsafe_code)]
+unsafe fn run_in_place<T: Real>(
+    pass: &Pass,
+    tiles: &[T],
+    chunks: impl Iterator<Item = Chunk>,
+    input: &[T],
+    place: &Place<'_, T>,
+    spare: &mut [T],
+    scale: T,
+) {
+    let matrix = pass.sizes[0] * pass.inner;
+    for chunk in chunks {
+        let panels = &input[chunk.group * matrix..][..chunk.groups * matrix];
+        for (index, panels) in panels.chunks(pass.panels() * matrix).enumerate() {
+            let (first, count) = (index * pass.panels(), panels.len() / matrix);
+            if place.is_streamed() {
+                let result = expand_panels(pass, tiles, panels, spare, None);
+                activate(pass.writes, scale, result);
+                // SAFETY: by the caller; the matrices are not borrowed beyond the call.
+                unsafe {
+                    if !place.stream(chunk, first, result) {
+                        place.matrices(chunk, first, count).copy_from_slice(result);
+                    }
+                }
+            } else {
+                // SAFETY: by the caller; the matrices are borrowed once.
+                let to = unsafe { place.matrices(chunk, first, count) };
+                let result = expand_panels(pass, tiles, panels, spare, Some(to));
+                activate(pass.writes, scale, result);
+            }
+        }
+    }
+}
+
+/// All steps of a pass on some panels. The result lies in `to`, if that is given, else in `spare`, which holds twice as many
+/// panels of the largest size.
+fn expand_panels<'s, T: Real>(
+    pass: &Pass,
+    tiles: &[T],
+    panels: &[T],
+    spare: &'s mut [T],
+    to: Option<&'s mut [T]>,
+) -> &'s mut [T] {
     let half = spare.len() / 2;
     let (mut before, mut after) = spare.split_at_mut(half);
     let columns = panels.len() / pass.sizes[0];
-    let mut rest = tiles;
-    for (k, step) in pass.steps.iter().enumerate() {
+    let (last, mut rest) = (pass.steps.len() - 1, tiles);
+    for (k, step) in pass.steps[..last].iter().enumerate() {
         let (own, others) = rest.split_at(step.core.len());
         let input = if k == 0 { panels } else { &before[..pass.sizes[k] * columns] };
         let output = &mut after[..pass.sizes[k + 1] * columns];
-        expand(Packed::new(own, step.p, step.q), input, step.right * LANES, output);
+        expand(Packed::new(own, step.p, step.q), input, step.right * pass.panel, output);
         std::mem::swap(&mut before, &mut after);
         rest = others;
     }
-    &mut before[..pass.sizes[pass.steps.len()] * columns]
+    let step = &pass.steps[last];
+    let input = if last == 0 { panels } else { &before[..pass.sizes[last] * columns] };
+    let output = match to {
+        Some(to) => to,
+        None => &mut after[..pass.sizes[last + 1] * columns],
+    };
+    expand(Packed::new(&rest[..step.core.len()], step.p, step.q), input, step.right * pass.panel, output);
+    output
 }
 
 /// Packs the cores of a pass one after the other into `tiles`.

@@ -278,6 +278,45 @@ impl<'a, T: Real> Place<'a, T> {
         unsafe { Loading::new((self.first, self.len), (self.rows, self.inner), chunk, local, steps) }
     }
 
+    /// The matrices `index`…`index` + `count` of a chunk, which lie one behind the other.
+    ///
+    /// # Safety
+    /// No other task may access the chunk as long as the matrices are borrowed, nor this one by other means.
+    ///
+    /// # Panics
+    /// When they are not within the tensor.
+    #[allow(unsafe_code, clippy::mut_from_ref)]
+    pub unsafe fn matrices(&self, chunk: Chunk, index: usize, count: usize) -> &mut [T] {
+        let matrix = self.rows * self.inner;
+        let (start, len) = ((chunk.group + index) * matrix, count * matrix);
+        assert!(index + count <= chunk.groups && start + len <= self.len, "chunks lie within their tensor");
+        // SAFETY: within the tensor; the rest by the caller.
+        unsafe { std::slice::from_raw_parts_mut(self.first.add(start), len) }
+    }
+
+    /// Writes what [`Place::matrices`] would give past the caches, where such a large tensor would outlast none; false, and
+    /// nothing done, where that is not so or the processor cannot. [`crate::kernels::finish`] must be called at the end.
+    ///
+    /// # Safety
+    /// As there, during the call.
+    ///
+    /// # Panics
+    /// When they are not within the tensor.
+    #[allow(unsafe_code)]
+    pub unsafe fn stream(&self, chunk: Chunk, index: usize, values: &[T]) -> bool {
+        let count = values.len() / (self.rows * self.inner);
+        // SAFETY: by the caller.
+        let to = unsafe { self.matrices(chunk, index, count) };
+        let aligned = to.as_ptr().addr().is_multiple_of(64);
+        // SAFETY: as many lines lie one behind the other at `to`, aligned; the rest by the caller.
+        self.is_streamed() && aligned && unsafe { T::stream(values.as_chunks::<LANES>().0, to.as_mut_ptr(), LANES) }
+    }
+
+    /// Whether the tensor outlasts no cache anyway.
+    pub fn is_streamed(&self) -> bool {
+        self.len >= STREAMED
+    }
+
     /// Writes panel `index` of a chunk back, without its padding. Panel by panel, between other work, since memory takes its
     /// time. What nobody has read just before may be `streamed`; then [`crate::kernels::finish`] must be called at the end.
     ///
@@ -303,7 +342,7 @@ impl<'a, T: Real> Place<'a, T> {
         let lines = panel.as_chunks::<LANES>().0;
         let to = self.first.wrapping_add(start);
         let aligned = columns == LANES && self.inner.is_multiple_of(LANES) && to.addr().is_multiple_of(64);
-        if streamed && aligned && self.len >= STREAMED && self.inner <= STREAMED_INNER {
+        if streamed && aligned && self.is_streamed() && self.inner <= STREAMED_INNER {
             // SAFETY: the rows' columns are within the tensor, aligned, and nobody else accesses the chunk; `finish` is
             // called at the end of the pass.
             if unsafe { T::stream(lines, to, self.inner) } {

@@ -68,6 +68,9 @@ pub(crate) struct Pass {
     pub writes: Activation,
     /// Whether its only core is too large for the kernels of chunks.
     pub wide: bool,
+    /// Columns of a panel: [`LANES`]; or, where chunks are whole matrices whose rows are whole vectors, all of them: such chunks
+    /// lie in main memory as in cache and are worked on where they are.
+    pub panel: usize,
 }
 
 /// One chunk of a pass: columns `start`…`start` + `columns` of the matrices `group`…`group` + `groups`.
@@ -132,7 +135,8 @@ impl Pass {
         let cores: usize = steps.iter().map(|step| step.core.len()).sum();
         let block = chunks.div_ceil((PARTIAL_ELEMENTS / cores).clamp(8, MAX_BLOCKS));
         let (reads, writes) = (Activation::Identity, Activation::Identity);
-        Pass { outer, inner, steps, sizes, chunk, span, block, reads, writes, wide }
+        let panel = if inner > 1 && chunk == inner && inner.is_multiple_of(LANES) { inner } else { LANES };
+        Pass { outer, inner, steps, sizes, chunk, span, block, reads, writes, wide, panel }
     }
 
     /// Whether the tasks fit a chunk of at least two vectors of [`LANES`] columns.
@@ -194,7 +198,12 @@ impl Pass {
 
     /// Panels of a chunk that are computed together: as many as the first-level cache holds with ease.
     pub fn panels(&self) -> usize {
-        (PANEL_ELEMENTS / (self.largest() * LANES)).clamp(1, MAX_PANELS)
+        (PANEL_ELEMENTS / (self.largest() * self.panel)).clamp(1, MAX_PANELS)
+    }
+
+    /// Whether chunks are worked on in main memory.
+    pub fn in_place(&self) -> bool {
+        self.inner > 1 && self.panel == self.inner
     }
 
     /// Elements of all its cores.
