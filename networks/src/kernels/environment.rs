@@ -6,11 +6,13 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::{LANES, LONG_VECTOR, lanes, processor_lanes, transpose};
+use super::{LANES, LONG_VECTOR, is_long, lanes, processor_lanes, transpose};
 use crate::Real;
 
-/// Elements of the operands that are multiplied at a time by dots, so that they stay in the first-level cache.
+/// Elements of the operands that are multiplied at a time by dots, so that they stay in the first-level cache; processors with
+/// long vectors have larger ones.
 const BLOCK: usize = 1 << 12;
+const LONG_BLOCK: usize = 1 << 14;
 /// Rows and vectors of a tile of outer products; a half tile has twice the rows and half the elements.
 const ROWS: usize = 6;
 const HALF_ROWS: usize = 8;
@@ -100,7 +102,8 @@ impl Environment {
         assert!(input.len() == left * p * right && d.len() == left * q * right, "sizes of local tensors must agree");
         assert!(to.sums.len() == self.sums_len(), "the accumulator must be that of the core");
         if method == Method::Dots {
-            let block = (BLOCK / ((p + q) * right)).max(1);
+            let elements = if is_long::<T>() { LONG_BLOCK } else { BLOCK };
+            let block = (elements / ((p + q) * right)).max(1);
             for (input, d) in input.chunks(block * p * right).zip(d.chunks(block * q * right)) {
                 Arch::new().dispatch(Dots { input, d, right, p, q, sums: &mut *to.sums });
             }
@@ -178,7 +181,8 @@ impl<T: Real> WithSimd for Dots<'_, T> {
 #[inline(always)]
 fn dots<T: Real, S: Simd>(simd: S, sides: &Sides<'_, T, S>, sums: &mut [T::Vector<S>]) {
     let Sides { p, q, .. } = *sides;
-    let (bands, columns) = (p.div_ceil(4), q.div_ceil(3));
+    let is_long = size_of::<T::Vector<S>>() >= LONG_VECTOR;
+    let (bands, columns) = (p.div_ceil(4), q.div_ceil(if is_long { 6 } else { 3 }));
     for band in 0..bands {
         let (row, end) = (band * p / bands, (band + 1) * p / bands);
         for tile in 0..columns {
@@ -192,6 +196,9 @@ fn dots<T: Real, S: Simd>(simd: S, sides: &Sides<'_, T, S>, sums: &mut [T::Vecto
                 };
             }
             tiles!(1 1, 1 2, 1 3, 2 1, 2 2, 2 3, 3 1, 3 2, 3 3, 4 1, 4 2, 4 3);
+            if is_long {
+                tiles!(1 4, 1 5, 1 6, 2 4, 2 5, 2 6, 3 4, 3 5, 3 6, 4 4, 4 5, 4 6);
+            }
         }
     }
 }

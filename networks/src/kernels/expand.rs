@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 
-use super::{LANES, LONG_VECTOR, lanes, processor_lanes};
+use super::{LANES, LONG_VECTOR, is_long, lanes};
 use crate::Real;
 
 /// Vectors of a tile along `right`, and of one with few rows.
@@ -37,7 +37,7 @@ impl<'a, T> Packed<'a, T> {
 /// When the lengths do not agree.
 pub(crate) fn pack<T: Real>(core: &[T], p: usize, q: usize, tiles: &mut [T]) {
     assert!(core.len() == p * q && tiles.len() == p * q, "a packed core is as long as the core");
-    for columns in tiles_of(q, most_rows(processor_lanes::<T>() * size_of::<T>())) {
+    for columns in tiles_of(q, most_rows(is_long::<T>())) {
         let tile = &mut tiles[columns.start * p..columns.end * p];
         for (to, from) in tile.chunks_exact_mut(columns.len()).zip(core.chunks_exact(q)) {
             to.copy_from_slice(&from[columns.clone()]);
@@ -51,7 +51,7 @@ pub(crate) fn pack<T: Real>(core: &[T], p: usize, q: usize, tiles: &mut [T]) {
 /// When the lengths do not agree.
 pub(crate) fn pack_transposed<T: Real>(core: &[T], p: usize, q: usize, tiles: &mut [T]) {
     assert!(core.len() == p * q && tiles.len() == p * q, "a packed core is as long as the core");
-    for columns in tiles_of(p, most_rows(processor_lanes::<T>() * size_of::<T>())) {
+    for columns in tiles_of(p, most_rows(is_long::<T>())) {
         let height = columns.len();
         let tile = &mut tiles[columns.start * q..columns.end * q];
         for (k, row) in core.chunks_exact(q).skip(columns.start).take(height).enumerate() {
@@ -60,10 +60,10 @@ pub(crate) fn pack_transposed<T: Real>(core: &[T], p: usize, q: usize, tiles: &m
     }
 }
 
-/// Most rows of a tile of vectors of so many bytes.
+/// Most rows of a tile.
 #[inline(always)]
-const fn most_rows(vector: usize) -> usize {
-    if vector >= LONG_VECTOR { LONG_ROWS } else { ROWS }
+fn most_rows(is_long: bool) -> usize {
+    if is_long { LONG_ROWS } else { ROWS }
 }
 
 /// The columns of each tile: of even width, since a narrow one would not hide the latency of its sums.
@@ -106,7 +106,7 @@ impl<T: Real> WithSimd for Expand<'_, T> {
         let pairs = is_long && !width.is_multiple_of(TILE);
         let matrices = if pairs { TILE } else { 1 };
         for (input, out) in input.chunks(matrices * p * width).zip(out.chunks_mut(matrices * q * width)) {
-            for columns in tiles_of(q, most_rows(size_of::<T::Vector<S>>())) {
+            for columns in tiles_of(q, most_rows(is_long)) {
                 let tile = &tiles[columns.start * p..columns.end * p];
                 let out = &mut out[columns.start * width..];
                 macro_rules! rows {

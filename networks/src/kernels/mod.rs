@@ -45,3 +45,8 @@ fn processor_lanes<T: Real>() -> usize {
 
     Arch::new().dispatch(Lanes::<T>(std::marker::PhantomData))
 }
+
+/// Whether this processor's vectors are [`LONG_VECTOR`] or longer.
+fn is_long<T: Real>() -> bool {
+    processor_lanes::<T>() * size_of::<T>() >= LONG_VECTOR
+}
