@@ -293,10 +293,8 @@ impl<'s, T: Real> Work<'s, T> {
                     let values = &mut input[first..first + to.len()];
                     replace_by_gradient(pass.reads, to, values);
                     if !pass.in_place() {
-                        for (k, values) in values.chunks_exact(panel).enumerate() {
-                            // SAFETY: by the caller.
-                            unsafe { place.store(chunk, index * group + k, values, false) };
-                        }
+                        // SAFETY: by the caller.
+                        unsafe { place.store(chunk, index * group, values, false) };
                     }
                 }
                 next_input.step();

@@ -115,11 +115,9 @@ unsafe fn run_loaded<T: Real>(
         for (index, panels) in groups.enumerate() {
             let result = expand_panels(pass, tiles, panels, spare, None);
             activate(pass.writes, scale, result);
-            for (k, panel) in result.chunks_exact(pass.sizes[pass.steps.len()] * LANES).enumerate() {
-                // SAFETY: by the caller.
-                unsafe {
-                    place.store(chunk, index * group + k, panel, true);
-                }
+            // SAFETY: by the caller.
+            unsafe {
+                place.store(chunk, index * group, result, true);
             }
             next.step();
         }

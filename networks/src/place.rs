@@ -317,57 +317,87 @@ impl<'a, T: Real> Place<'a, T> {
         self.len >= STREAMED
     }
 
-    /// Writes panel `index` of a chunk back, without its padding. Panel by panel, between other work, since memory takes its
-    /// time. What nobody has read just before may be `streamed`; then [`crate::kernels::finish`] must be called at the end.
+    /// Writes the panels `index`, `index` + 1, … of a chunk back, without their padding. A few at a time, between other work,
+    /// since memory takes its time. What nobody has read just before may be `streamed`; then [`crate::kernels::finish`] must be
+    /// called at the end.
     ///
     /// # Safety
     /// No other task may access the chunk during the call.
     #[allow(unsafe_code)]
-    pub unsafe fn store(&self, chunk: Chunk, index: usize, panel: &[T], streamed: bool) {
+    pub unsafe fn store(&self, chunk: Chunk, index: usize, panels: &[T], streamed: bool) {
         let rows = self.rows;
-        let panels = chunk.columns.div_ceil(LANES);
-        let (group, first) = (chunk.group + index / panels, index % panels * LANES);
-        let columns = LANES.min(chunk.columns - first);
-        assert!(panel.len() == rows * LANES, "a panel has all rows");
+        assert!(panels.len().is_multiple_of(rows * LANES), "a panel has all rows");
         if self.inner == 1 {
-            let start = (chunk.start + first) * rows;
-            assert!(start + columns * rows <= self.len, "chunks lie within their tensor");
-            // SAFETY: the columns are within the tensor, and nobody else accesses the chunk.
-            let to = unsafe { std::slice::from_raw_parts_mut(self.first.add(start), columns * rows) };
-            transpose((panel, LANES), rows, columns, (to, rows));
+            for (k, panel) in panels.chunks_exact(rows * LANES).enumerate() {
+                let first = (index + k) * LANES;
+                let (start, columns) = ((chunk.start + first) * rows, LANES.min(chunk.columns - first));
+                assert!(start + columns * rows <= self.len, "chunks lie within their tensor");
+                // SAFETY: the columns are within the tensor, and nobody else accesses the chunk.
+                let to = unsafe { std::slice::from_raw_parts_mut(self.first.add(start), columns * rows) };
+                transpose((panel, LANES), rows, columns, (to, rows));
+            }
             return;
         }
-        let start = group * rows * self.inner + chunk.start + first;
-        assert!(start + (rows - 1) * self.inner + columns <= self.len, "chunks lie within their tensor");
-        let lines = panel.as_chunks::<LANES>().0;
-        let to = self.first.wrapping_add(start);
-        let aligned = columns == LANES && self.inner.is_multiple_of(LANES) && to.addr().is_multiple_of(64);
-        if streamed && aligned && self.is_streamed() && self.inner <= STREAMED_INNER {
-            // SAFETY: the rows' columns are within the tensor, aligned, and nobody else accesses the chunk; `finish` is
-            // called at the end of the pass.
-            if unsafe { T::stream(lines, to, self.inner) } {
-                return;
+        let per_matrix = chunk.columns.div_ceil(LANES);
+        let (mut index, mut rest) = (index, panels);
+        while !rest.is_empty() {
+            // Those of one matrix.
+            let (group, first) = (chunk.group + index / per_matrix, index % per_matrix * LANES);
+            let count = (per_matrix - index % per_matrix).min(rest.len() / (rows * LANES));
+            let (own, others) = rest.split_at(count * rows * LANES);
+            let columns = (count * LANES).min(chunk.columns - first);
+            let start = group * rows * self.inner + chunk.start + first;
+            assert!(start + (rows - 1) * self.inner + columns <= self.len, "chunks lie within their tensor");
+            let to = self.first.wrapping_add(start);
+            // SAFETY: the rows' columns are within the tensor, and nobody else accesses the chunk; where they are streamed,
+            // `finish` is called at the end of the pass.
+            unsafe {
+                if !(streamed && self.stream_lines(own, columns, to)) {
+                    Arch::new().dispatch(Lines::new(own, rows, columns, to, self.inner));
+                }
             }
+            (index, rest) = (index + count, others);
         }
-        // SAFETY: the rows' columns are within the tensor, and nobody else accesses the chunk.
-        Arch::new().dispatch(unsafe { Lines::new(lines, to, self.inner, columns) });
+    }
+
+    /// Writes panels to the rows at `to`, past the caches; false where that does not pay or cannot be.
+    ///
+    /// # Safety
+    /// The rows' `columns` must be within the tensor, and nobody else may access them.
+    #[allow(unsafe_code)]
+    unsafe fn stream_lines(&self, panels: &[T], columns: usize, to: *mut T) -> bool {
+        let aligned = columns.is_multiple_of(LANES) && self.inner.is_multiple_of(LANES) && to.addr().is_multiple_of(64);
+        if !(aligned && self.is_streamed() && self.inner <= STREAMED_INNER) {
+            return false;
+        }
+        let mut panels = panels.chunks_exact(self.rows * LANES).enumerate();
+        // SAFETY: all lines are within those rows, aligned.
+        panels.all(|(k, panel)| unsafe {
+            T::stream(panel.as_chunks::<LANES>().0, to.wrapping_add(k * LANES), self.inner)
+        })
     }
 }
 
-/// Lines of a panel that are written to rows of a tensor.
+/// Panels (rows, [`LANES`]) that are written side by side to rows of a tensor.
 struct Lines<'a, T> {
-    lines: &'a [[T; LANES]],
+    panels: &'a [T],
+    rows: usize,
+    columns: usize,
     first: *mut T,
     step: usize,
-    columns: usize,
 }
 
 impl<'a, T: Real> Lines<'a, T> {
     /// # Safety
-    /// `first`, `first` + `step`, … must be writable for `columns` ≤ [`LANES`] elements each, and not be accessed otherwise.
+    /// `first`, `first` + `step`, … must be writable for `columns` elements each, as many times as the panels have `rows`, and
+    /// not be accessed otherwise.
+    ///
+    /// # Panics
+    /// When the panels are not those of so many columns.
     #[allow(unsafe_code)]
-    unsafe fn new(lines: &'a [[T; LANES]], first: *mut T, step: usize, columns: usize) -> Self {
-        Lines { lines, first, step, columns }
+    unsafe fn new(panels: &'a [T], rows: usize, columns: usize, first: *mut T, step: usize) -> Self {
+        assert!(panels.len() == rows * columns.next_multiple_of(LANES), "panels hold all columns");
+        Lines { panels, rows, columns, first, step }
     }
 }
 
@@ -376,15 +406,21 @@ impl<T: Real> WithSimd for Lines<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Lines { lines, mut first, step, columns } = self;
-        for line in lines {
-            // SAFETY: by the contract of `new`.
+        let Lines { panels, rows, columns, mut first, step } = self;
+        let lines = panels.as_chunks::<LANES>().0;
+        let (whole, rest) = (columns / LANES, columns % LANES);
+        for row in 0..rows {
+            // SAFETY: line `row` of each of the `columns` / LANES panels, and of one more where columns are left, is within
+            // `lines`, whose length `new` has checked; the places are by the contract of `new`.
             #[allow(unsafe_code)]
             unsafe {
-                if columns == LANES {
-                    *first.cast::<[T; LANES]>() = *line;
-                } else {
-                    std::slice::from_raw_parts_mut(first, columns).copy_from_slice(&line[..columns]);
+                let (mut from, mut to) = (lines.as_ptr().add(row), first.cast::<[T; LANES]>());
+                for _ in 0..whole {
+                    *to = *from;
+                    (from, to) = (from.wrapping_add(rows), to.wrapping_add(1));
+                }
+                if rest > 0 {
+                    std::slice::from_raw_parts_mut(to.cast::<T>(), rest).copy_from_slice(&(&*from)[..rest]);
                 }
             }
             // Wrapping: the last step leads past the rows and is never used.
