@@ -22,8 +22,8 @@ use crate::{Activation, GeneratorSpec, Shape};
 /// Elements that one chunk of a pass may occupy, so that it stays in the second-level cache.
 const CHUNK_ELEMENTS: usize = 1 << 17;
 /// Elements that panels computed together may occupy, and how many these are at most.
-const PANEL_ELEMENTS: usize = 1 << 12;
-const MAX_PANELS: usize = 4;
+const PANEL_ELEMENTS: usize = 1 << 14;
+const MAX_PANELS: usize = 16;
 /// Columns that a chunk has at most.
 const MAX_COLUMNS: usize = 256;
 /// Partial gradients are summed over at most this many blocks of chunks.
