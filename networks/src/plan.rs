@@ -255,7 +255,6 @@ impl Plan {
             }
             level_ends.push(passes.len());
         }
-        if std::env::var_os("DBG").is_some() { for p in &passes { eprintln!("outer {} inner {} chunk {} span {} block {} chunks {} wide {} sizes {:?} steps {:?}", p.outer, p.inner, p.chunk, p.span, p.block, p.chunks(), p.wide, p.sizes, p.steps.iter().map(|s| (s.p, s.q, s.right)).collect::<Vec<_>>()); } }
         let linear = spec.activation_at(count - 1) == Activation::Identity;
         let linear_core = shape.isometries(count - 1).first().filter(|_| linear).map(|core| core.range.clone());
         let rows = spec.output_scale.then(|| Rows::new(&spec.layout, spec.outputs));

@@ -11,7 +11,7 @@ use crate::matmul::{Strided, multiply, multiply_into};
 use crate::plan::Pass;
 
 /// Rows and columns of the part of a result that one task computes.
-const TILE_ROWS: usize = 256;
+const TILE_ROWS: usize = 512;
 const TILE_COLUMNS: usize = 256;
 
 /// The matrices (rows, n) that make up a tensor (A, rows, B).
@@ -151,30 +151,34 @@ pub(crate) fn adjoint<T: Real>(pass: &Pass, params: &[T], input: &mut [T], d: &[
         let (other, d_matrix) = to.columns(index, start, columns);
         // The result has the faster of its two directions contiguous, as the tensor has.
         let along = matrix.row_step >= matrix.column_step;
-        let (runs, run, run_step, element_step) = if along {
-            (p, columns, matrix.row_step, matrix.column_step)
+        let (run, run_step, element_step) = if along {
+            (columns, matrix.row_step, matrix.column_step)
         } else {
-            (columns, p, matrix.column_step, matrix.row_step)
+            (p, matrix.column_step, matrix.row_step)
         };
         T::with_scratch(2 * p * columns, |scratch| {
             let (result, old) = scratch.split_at_mut(p * columns);
             let shape = if along { Strided::rows(p, columns) } else { Strided::rows(columns, p).transposed() };
             multiply((result, shape), false, (core, Strided::rows(p, q)), (&d[other..], d_matrix));
-            for k in 0..runs {
-                for j in 0..run {
-                    // SAFETY: the tasks' columns are disjoint elements of `input`, which is exclusively borrowed.
-                    #[allow(unsafe_code)]
-                    let x = unsafe { *place.get().add(first + k * run_step + j * element_step) };
-                    old[k * run + j] = x;
+            // SAFETY: the tasks' columns are disjoint elements of `input`, which is exclusively borrowed; runs do not overlap, and
+            // what lies between their elements is not accessed.
+            #[allow(unsafe_code)]
+            unsafe {
+                for (k, old) in old.chunks_exact_mut(run).enumerate() {
+                    let from = place.get().add(first + k * run_step);
+                    if element_step == 1 {
+                        old.copy_from_slice(std::slice::from_raw_parts(from, run));
+                    } else {
+                        old.iter_mut().enumerate().for_each(|(j, old)| *old = *from.add(j * element_step));
+                    }
                 }
-            }
-            replace_by_gradient(pass.reads, result, old);
-            for k in 0..runs {
-                for j in 0..run {
-                    // SAFETY: as above.
-                    #[allow(unsafe_code)]
-                    unsafe {
-                        *place.get().add(first + k * run_step + j * element_step) = old[k * run + j];
+                replace_by_gradient(pass.reads, result, old);
+                for (k, old) in old.chunks_exact(run).enumerate() {
+                    let to = place.get().add(first + k * run_step);
+                    if element_step == 1 {
+                        std::slice::from_raw_parts_mut(to, run).copy_from_slice(old);
+                    } else {
+                        old.iter().enumerate().for_each(|(j, &x)| *to.add(j * element_step) = x);
                     }
                 }
             }
