@@ -9,7 +9,8 @@ use rayon::prelude::*;
 use crate::elementwise::replace_by_gradient;
 use crate::forward::{SERIAL_BELOW, pack_cores};
 use crate::kernels::{Environment, Packed, Sums, expand, pack, pack_transposed};
-use crate::place::{Loading, Place, STEPS};
+use crate::loading::{Loading, STEPS};
+use crate::place::Place;
 use crate::plan::{Chunk, Pass, Step};
 use crate::wide;
 use crate::workspace::{Workspace, resize};
@@ -308,5 +309,60 @@ impl<'s, T: Real> Work<'s, T> {
         next_d.finish();
         self.input.swap(0, 1);
         self.d.swap(0, 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+    use crate::kernels::LANES;
+    use crate::plan::Pass;
+    use crate::{Activation, Bonds, GeneratorSpec, LayoutKind, LegLayout};
+
+    fn generator(side: usize, chi: usize) -> Generator<f32> {
+        let layout = LegLayout::for_matrix(LayoutKind::Interleaved, side, side, 8).unwrap();
+        let spec = GeneratorSpec::ttn(side, side, layout, Bonds::Uniform(chi), Activation::Tanh);
+        Generator::random(spec, &mut rand_chacha::ChaCha8Rng::seed_from_u64(1)).unwrap()
+    }
+
+    fn difference(a: &[f32], b: &[f64]) -> f64 {
+        assert_eq!(a.len(), b.len());
+        let square = |x: f64| x * x;
+        let error: f64 = a.iter().zip(b).map(|(&a, &b)| square(f64::from(a) - b)).sum();
+        (error / b.iter().map(|&b| square(b)).sum::<f64>()).sqrt()
+    }
+
+    /// Double precision takes neither the shuffles nor the streams of single precision, and its vectors are other ones.
+    #[test]
+    fn all_kinds_of_passes_agree_with_double_precision() {
+        type Is = fn(&Pass) -> bool;
+        let kinds: [(usize, usize, Is); 5] = [
+            (1024, 8, Pass::in_place),
+            (2048, 2, |pass| pass.in_place() && pass.output_len() >= 1 << 22),
+            (512, 16, |pass| pass.in_place() && pass.steps.len() > 1),
+            (1024, 32, |pass| pass.wide && pass.inner == 1),
+            (1024, 32, |pass| pass.wide && pass.inner >= LANES),
+        ];
+        for (side, chi, kind) in kinds {
+            let single = generator(side, chi);
+            assert!(single.plan().passes.iter().any(kind), "{side}x{side}, chi {chi} has no such pass");
+            let double: Generator<f64> = single.cast();
+            let (mut ws, mut ws_double) = (Workspace::new(), Workspace::new());
+            assert!(difference(single.forward(&mut ws), double.forward(&mut ws_double)) < 2e-6);
+            let dw: Vec<f64> = (0..side * side).map(|k| ((k * 7919) % 1013) as f64 / 506.0 - 1.0).collect();
+            let expected = double.adjoint(&mut ws_double, &dw);
+            // On a cache line's first byte and beside it.
+            let mut memory = vec![0.0f32; dw.len() + 16];
+            for offset in [0, 1] {
+                let first = memory.as_ptr().align_offset(LINE) % 16 + offset;
+                let own = &mut memory[first..first + dw.len()];
+                own.iter_mut().zip(&dw).for_each(|(own, &d)| *own = d as f32);
+                let own = &memory[first..first + dw.len()];
+                let gradient = single.adjoint(&mut ws, own);
+                assert!(difference(gradient, expected) < 2e-5, "{side}x{side}, chi {chi}");
+            }
+        }
     }
 }

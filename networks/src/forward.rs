@@ -4,7 +4,8 @@ use rayon::prelude::*;
 
 use crate::elementwise::activate;
 use crate::kernels::{LANES, Packed, expand, finish, pack};
-use crate::place::{Loading, Place, STEPS};
+use crate::loading::{Loading, STEPS};
+use crate::place::Place;
 use crate::plan::{Chunk, Pass};
 use crate::wide;
 use crate::workspace::Workspace;

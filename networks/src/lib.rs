@@ -21,6 +21,7 @@ mod generator;
 mod kernels;
 mod layout;
 mod leg;
+mod loading;
 mod matmul;
 mod permute;
 mod place;
