@@ -69,7 +69,7 @@ impl GramBuilder {
         let f = self.features;
         let dense = self.dense.get_or_insert_with(|| vec![0.0; f * f]);
         let n = self.pending.len() / f.max(1);
-        matrix::gemm(f, f, n, matrix::transposed(&self.pending, f), matrix::plain(&self.pending, f), 1.0, dense);
+        matrix::multiply(f, f, n, matrix::transposed(&self.pending, f), matrix::plain(&self.pending, f), true, dense);
         self.pending.clear();
     }
 
@@ -147,12 +147,12 @@ impl Gram {
         let o = e.len() / f.max(1);
         out.par_iter_mut().zip(e).for_each(|(out, &e)| *out = self.ridge * e);
         match &self.moments {
-            Moments::Dense(c) => matrix::gemm(o, f, f, matrix::plain(e, f), matrix::plain(c, f), 1.0, out),
+            Moments::Dense(c) => matrix::multiply(o, f, f, matrix::plain(e, f), matrix::plain(c, f), true, out),
             Moments::Rows(x) => {
                 let n = x.len() / f;
                 let mut y = vec![0.0; o * n];
-                matrix::gemm(o, n, f, matrix::plain(e, f), matrix::transposed(x, f), 0.0, &mut y);
-                matrix::gemm(o, f, n, matrix::plain(&y, n), matrix::plain(x, f), 1.0, out);
+                matrix::multiply(o, n, f, matrix::plain(e, f), matrix::transposed(x, f), false, &mut y);
+                matrix::multiply(o, f, n, matrix::plain(&y, n), matrix::plain(x, f), true, out);
             }
         }
     }
@@ -222,7 +222,15 @@ impl InputWeighting for Gram {
                     }
                 }
                 let mut g = vec![0.0f32; d * d];
-                matrix::gemm(d, d, n * traced, matrix::transposed(&tall, d), matrix::plain(&tall, d), 0.0, &mut g);
+                matrix::multiply(
+                    d,
+                    d,
+                    n * traced,
+                    matrix::transposed(&tall, d),
+                    matrix::plain(&tall, d),
+                    false,
+                    &mut g,
+                );
                 out.iter_mut().zip(&g).for_each(|(o, &v)| *o = f64::from(v));
             }
         }

@@ -1,65 +1,52 @@
-//! Row-major matrix products on the `gemm` crate.
+//! Row-major matrix products.
 
-/// A matrix operand: elements with the strides of its columns and rows.
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
+
+/// A matrix operand: values that are rows of `length` elements, or columns.
 #[derive(Clone, Copy)]
 pub(crate) struct Operand<'a> {
     values: &'a [f32],
-    column_stride: isize,
-    row_stride: isize,
+    length: usize,
+    is_transposed: bool,
 }
 
 /// The row-major matrix with `columns` columns.
 pub(crate) fn plain(values: &[f32], columns: usize) -> Operand<'_> {
-    Operand { values, column_stride: 1, row_stride: columns as isize }
+    Operand { values, length: columns, is_transposed: false }
 }
 
 /// The transpose of the row-major matrix with `columns` columns.
 pub(crate) fn transposed(values: &[f32], columns: usize) -> Operand<'_> {
-    Operand { values, column_stride: columns as isize, row_stride: 1 }
+    Operand { values, length: columns, is_transposed: true }
 }
 
-impl Operand<'_> {
-    fn covers(&self, rows: usize, columns: usize) -> bool {
-        if rows == 0 || columns == 0 {
-            return true;
-        }
-        let last = (rows - 1) as isize * self.row_stride + (columns - 1) as isize * self.column_stride;
-        self.row_stride >= 0 && self.column_stride >= 0 && (last as usize) < self.values.len()
+impl<'a> Operand<'a> {
+    /// As a matrix of `rows` × `columns`.
+    fn matrix(self, rows: usize, columns: usize) -> MatRef<'a, f32> {
+        let (lines, length) = if self.is_transposed { (columns, rows) } else { (rows, columns) };
+        assert!(length == self.length && self.values.len() >= lines * length, "operand smaller than {rows}×{columns}");
+        let matrix = MatRef::from_row_major_slice(&self.values[..lines * length], lines, length);
+        if self.is_transposed { matrix.transpose() } else { matrix }
     }
 }
 
-/// `out = beta·out + a·b` with `a` m×k, `b` k×n and `out` m×n row-major.
-pub(crate) fn gemm(m: usize, n: usize, k: usize, a: Operand<'_>, b: Operand<'_>, beta: f32, out: &mut [f32]) {
-    assert!(a.covers(m, k) && b.covers(k, n) && out.len() >= m * n, "operands smaller than {m}×{k}·{k}×{n}");
-    if m == 0 || n == 0 {
-        return;
-    }
-    // SAFETY: the assertion above proves that every element addressed by the given extents and strides lies inside
-    // its slice, and `out` is borrowed mutably, so it overlaps neither operand.
-    #[allow(unsafe_code)]
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            out.as_mut_ptr(),
-            1,
-            n as isize,
-            beta != 0.0,
-            a.values.as_ptr(),
-            a.column_stride,
-            a.row_stride,
-            b.values.as_ptr(),
-            b.column_stride,
-            b.row_stride,
-            beta,
-            1.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::Rayon(0),
-        );
-    }
+/// `out` = a·b, or `out` + a·b when `accumulate`, with `a` m×k, `b` k×n and `out` m×n row-major.
+///
+/// # Panics
+/// When an operand is too small.
+pub(crate) fn multiply(
+    m: usize,
+    n: usize,
+    k: usize,
+    a: Operand<'_>,
+    b: Operand<'_>,
+    accumulate: bool,
+    out: &mut [f32],
+) {
+    let out = MatMut::from_row_major_slice_mut(&mut out[..m * n], m, n);
+    let beta = if accumulate { Accum::Add } else { Accum::Replace };
+    matmul(out, beta, a.matrix(m, k), b.matrix(k, n), 1.0, Par::rayon(0));
 }
 
 #[cfg(test)]
@@ -69,8 +56,8 @@ mod tests {
     #[test]
     fn products_follow_the_strides() {
         let a = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
-        let mut out = [1.0; 4];
-        gemm(2, 2, 3, plain(&a, 3), transposed(&a, 3), 10.0, &mut out);
+        let mut out = [10.0; 4];
+        multiply(2, 2, 3, plain(&a, 3), transposed(&a, 3), true, &mut out);
         assert_eq!(out, [24.0, 42.0, 42.0, 87.0]);
     }
 }

@@ -3,6 +3,9 @@
 //! burn's own product writes into bytes, and bytes cannot become a `Vec<f32>` without a copy: for a gradient of 64 MB
 //! that copy costs as much as half its product.
 
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
+
 use crate::Array;
 use crate::backend::{self, PlainTensor};
 
@@ -28,6 +31,16 @@ impl<'a> Matrix<'a> {
         let last = rows.checked_sub(1)?.checked_mul(row_step)? + columns.checked_sub(1)?.checked_mul(column_step)?;
         (last < values.len()).then_some(Matrix { values, rows, columns, row_step, column_step })
     }
+
+    fn view(&self) -> MatRef<'_, f32> {
+        // Strides of slices never exceed isize::MAX.
+        let (row_step, column_step) = (self.row_step as isize, self.column_step as isize);
+        // SAFETY: `Matrix::of` has checked that the last element lies inside the slice, and so do those before it.
+        #[allow(unsafe_code)]
+        unsafe {
+            MatRef::from_raw_parts(self.values.as_ptr(), self.rows, self.columns, row_step, column_step)
+        }
+    }
 }
 
 /// a·b, contiguous. a: M×K, b: K×N, both of rank 2; the inner extents agree.
@@ -37,39 +50,10 @@ pub(crate) fn multiply(a: PlainTensor, b: PlainTensor) -> PlainTensor {
         unreachable!("contiguous matrices have steps that are not negative");
     };
     let (m, n, k) = (left.rows, right.columns, left.columns);
-    assert_eq!(k, right.rows, "the inner extents must agree");
-    let mut values: Vec<f32> = Vec::with_capacity(m * n);
-    let parallel = m.saturating_mul(n).saturating_mul(k) >= PARALLEL;
-    let threads = if parallel { gemm::Parallelism::Rayon(0) } else { gemm::Parallelism::None };
-    // Strides of slices never exceed isize::MAX.
-    let step = |step: usize| step as isize;
-    #[allow(unsafe_code)]
-    // SAFETY: `Matrix::of` checked that both factors lie inside their slices, which are at least one by one; the product
-    // lies inside the capacity, is not read, and is written as a whole before its length is set.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            values.as_mut_ptr(),
-            1,
-            step(n),
-            false,
-            left.values.as_ptr(),
-            step(left.column_step),
-            step(left.row_step),
-            right.values.as_ptr(),
-            step(right.column_step),
-            step(right.row_step),
-            0.0,
-            1.0,
-            false,
-            false,
-            false,
-            threads,
-        );
-        values.set_len(m * n);
-    }
+    let par = if m.saturating_mul(n).saturating_mul(k) >= PARALLEL { Par::rayon(0) } else { Par::Seq };
+    let mut values = vec![0.0; m * n];
+    let product = MatMut::from_row_major_slice_mut(&mut values, m, n);
+    matmul(product, Accum::Replace, left.view(), right.view(), 1.0, par);
     backend::from_array(Array { shape: vec![m, n], values })
 }
 

@@ -1,6 +1,6 @@
 //! Matrix products on one thread.
 
-use gemm::Parallelism;
+use faer::{Accum, MatMut, MatRef};
 
 use crate::Real;
 
@@ -67,30 +67,15 @@ pub(crate) unsafe fn multiply_into<T: Real>(
 ) {
     assert!(sa.span() <= a.len() && sb.span() <= b.len(), "an operand must fit its slice");
     assert!(sa.columns == sb.rows && sa.rows == d.rows && sb.columns == d.columns, "shapes must agree");
+    let beta = if accumulate { Accum::Add } else { Accum::Replace };
     // Strides of slices never exceed isize::MAX.
     let step = |s: usize| s as isize;
     // SAFETY: the operands fit their slices and the shapes agree, both checked above; the destination by the caller.
     unsafe {
-        gemm::gemm(
-            d.rows,
-            d.columns,
-            sa.columns,
-            dst,
-            step(d.column_step),
-            step(d.row_step),
-            accumulate,
-            a.as_ptr(),
-            step(sa.column_step),
-            step(sa.row_step),
-            b.as_ptr(),
-            step(sb.column_step),
-            step(sb.row_step),
-            T::ONE,
-            T::ONE,
-            false,
-            false,
-            false,
-            Parallelism::None,
-        );
+        let view = |x: &[T], s: Strided| {
+            MatRef::from_raw_parts(x.as_ptr(), s.rows, s.columns, step(s.row_step), step(s.column_step))
+        };
+        let dst = MatMut::from_raw_parts_mut(dst, d.rows, d.columns, step(d.row_step), step(d.column_step));
+        T::product(dst, beta, view(a, sa), view(b, sb));
     }
 }

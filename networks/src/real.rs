@@ -6,12 +6,15 @@ use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
 use bytemuck::Zeroable;
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
 use pulp::Simd;
 
 use crate::buffer::Line;
 use crate::kernels::{LANES, Transposition, stream_f32, transpose_f32};
 
 pub(crate) mod sealed {
+    use faer::{Accum, MatMut, MatRef};
     use pulp::Simd;
 
     use crate::kernels::{LANES, Transposition};
@@ -25,6 +28,11 @@ pub(crate) mod sealed {
 
         /// Transposes the whole blocks of a matrix, if this is better done in a way of this type's own.
         fn transpose_blocks(task: &mut Transposition<'_, Self>) -> bool
+        where
+            Self: Sized;
+
+        /// dst ← a·b or dst + a·b, on this thread.
+        fn product(dst: MatMut<'_, Self>, beta: Accum, a: MatRef<'_, Self>, b: MatRef<'_, Self>)
         where
             Self: Sized;
 
@@ -112,6 +120,10 @@ macro_rules! real {
 
             fn transpose_blocks(task: &mut Transposition<'_, Self>) -> bool {
                 $transpose(task)
+            }
+
+            fn product(dst: MatMut<'_, Self>, beta: Accum, a: MatRef<'_, Self>, b: MatRef<'_, Self>) {
+                matmul(dst, beta, a, b, 1.0, Par::Seq);
             }
 
             #[allow(unsafe_code)]

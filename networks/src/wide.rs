@@ -105,41 +105,18 @@ pub(crate) fn adjoint<T: Real>(pass: &Pass, params: &[T], input: &mut [T], d: &[
         for_each(q.div_ceil(TILE_ROWS), pass.multiply_adds(), |task| {
             let start = task * TILE_ROWS;
             let columns = TILE_ROWS.min(q - start);
-            let operands = |index: usize| {
+            for index in 0..from.count {
                 let (first, matrix) = from.columns(index, 0, from.one.columns);
                 let (other, d_matrix) = to.columns(index, 0, to.one.columns);
                 let rows = Strided { rows: columns, ..d_matrix };
-                ((&input[first..], matrix), (&d[other + start * d_matrix.row_step..], rows.transposed()))
-            };
-            if to.one.row_step == 1 {
-                for index in 0..from.count {
-                    let (t, d) = operands(index);
-                    // SAFETY: the tasks' columns of the core's (p, q) elements are disjoint, and these are exclusively borrowed.
-                    #[allow(unsafe_code)]
-                    unsafe {
-                        multiply_into(place.get().add(start), Strided::pitched(p, columns, q), index > 0, t, d);
-                    }
+                let d = (&d[other + start * d_matrix.row_step..], rows.transposed());
+                // SAFETY: the tasks' columns of the core's (p, q) elements are disjoint, and these are exclusively borrowed.
+                #[allow(unsafe_code)]
+                unsafe {
+                    let to = place.get().add(start);
+                    multiply_into(to, Strided::pitched(p, columns, q), index > 0, (&input[first..], matrix), d);
                 }
-                return;
             }
-            // A product packs the operand along whose rows the result is contiguous: the smaller one, where it has to be
-            // transposed for that.
-            T::with_scratch(p * columns, |sum| {
-                let turned = Strided::rows(columns, p).transposed();
-                for index in 0..from.count {
-                    let (t, d) = operands(index);
-                    multiply((sum, turned), index > 0, t, d);
-                }
-                for (k, line) in sum.chunks_exact(p).enumerate() {
-                    for (j, &x) in line.iter().enumerate() {
-                        // SAFETY: as above.
-                        #[allow(unsafe_code)]
-                        unsafe {
-                            *place.get().add(j * q + start + k) = x;
-                        }
-                    }
-                }
-            });
         });
     }
     let tiles = from.one.columns.div_ceil(TILE_COLUMNS);
