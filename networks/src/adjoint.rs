@@ -6,6 +6,7 @@
 
 use rayon::prelude::*;
 
+use crate::buffer::Line;
 use crate::elementwise::replace_by_gradient;
 use crate::forward::{SERIAL_BELOW, pack_cores};
 use crate::kernels::{Environment, Packed, Sums, expand, pack, pack_transposed};
@@ -15,9 +16,6 @@ use crate::plan::{Chunk, Pass, Step};
 use crate::wide;
 use crate::workspace::{Workspace, resize};
 use crate::{Generator, Real};
-
-/// Bytes of a cache line.
-const LINE: usize = 64;
 
 impl<T: Real> Generator<T> {
     /// ∂L/∂params in the order of the parameters, given `dw` = ∂L/∂W in leaf order, after [`Generator::forward`] with the
@@ -250,7 +248,7 @@ impl<'s, T: Real> Work<'s, T> {
         let (input, own_d) = if pass.in_place() {
             let matrix = pass.sizes[count] * pass.inner;
             let there = &d[chunk.group * matrix..][..chunk.groups * matrix];
-            let own_d = if there.as_ptr().addr().is_multiple_of(LINE) {
+            let own_d = if there.as_ptr().addr().is_multiple_of(size_of::<Line>()) {
                 there
             } else {
                 // It is read several times, and vectors that cross cache lines take twice as long to load.
@@ -319,11 +317,11 @@ mod tests {
     use super::*;
     use crate::kernels::LANES;
     use crate::plan::Pass;
-    use crate::{Activation, Bonds, GeneratorSpec, LayoutKind, LegLayout};
+    use crate::{Activation, Bonds, GeneratorSpec, LayoutKind, LegLayout, Topology, gathered};
 
-    fn generator(side: usize, chi: usize) -> Generator<f32> {
+    fn generator(topology: Topology, side: usize, chi: usize) -> Generator<f32> {
         let layout = LegLayout::for_matrix(LayoutKind::Interleaved, side, side, 8).unwrap();
-        let spec = GeneratorSpec::ttn(side, side, layout, Bonds::Uniform(chi), Activation::Tanh);
+        let spec = GeneratorSpec::new(topology, side, side, layout, Bonds::Uniform(chi), Activation::Tanh);
         Generator::random(spec, &mut rand_chacha::ChaCha8Rng::seed_from_u64(1)).unwrap()
     }
 
@@ -338,15 +336,16 @@ mod tests {
     #[test]
     fn all_kinds_of_passes_agree_with_double_precision() {
         type Is = fn(&Pass) -> bool;
-        let kinds: [(usize, usize, Is); 5] = [
-            (1024, 8, Pass::in_place),
-            (2048, 2, |pass| pass.in_place() && pass.output_len() >= 1 << 22),
-            (512, 16, |pass| pass.in_place() && pass.steps.len() > 1),
-            (1024, 32, |pass| pass.wide && pass.inner == 1),
-            (1024, 32, |pass| pass.wide && pass.inner >= LANES),
+        let kinds: [(Topology, usize, usize, Is); 6] = [
+            (Topology::Ttn, 1024, 8, Pass::in_place),
+            (Topology::Ttn, 2048, 2, |pass| pass.in_place() && pass.output_len() >= 1 << 22),
+            (Topology::Ttn, 512, 16, |pass| pass.in_place() && pass.steps.len() > 1),
+            (Topology::Ttn, 1024, 32, |pass| pass.wide && pass.inner == 1),
+            (Topology::Ttn, 1024, 32, |pass| pass.wide && pass.inner >= LANES && !gathered::applies(pass)),
+            (Topology::Mera, 1024, 24, |pass| pass.wide && gathered::applies(pass)),
         ];
-        for (side, chi, kind) in kinds {
-            let single = generator(side, chi);
+        for (topology, side, chi, kind) in kinds {
+            let single = generator(topology, side, chi);
             assert!(single.plan().passes.iter().any(kind), "{side}x{side}, chi {chi} has no such pass");
             let double: Generator<f64> = single.cast();
             let (mut ws, mut ws_double) = (Workspace::new(), Workspace::new());
@@ -356,7 +355,7 @@ mod tests {
             // On a cache line's first byte and beside it.
             let mut memory = vec![0.0f32; dw.len() + 16];
             for offset in [0, 1] {
-                let first = memory.as_ptr().align_offset(LINE) % 16 + offset;
+                let first = memory.as_ptr().align_offset(size_of::<Line>()) % 16 + offset;
                 let own = &mut memory[first..first + dw.len()];
                 own.iter_mut().zip(&dw).for_each(|(own, &d)| *own = d as f32);
                 let own = &memory[first..first + dw.len()];

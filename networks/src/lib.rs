@@ -17,6 +17,7 @@ mod elementwise;
 mod error;
 mod factorise;
 mod forward;
+mod gathered;
 mod generator;
 mod kernels;
 mod layout;

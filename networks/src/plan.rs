@@ -196,7 +196,7 @@ impl Pass {
         self.sizes.iter().copied().max().unwrap_or(1)
     }
 
-    /// Panels of a chunk that are computed together: as many as the first-level cache holds with ease.
+    /// Panels of a chunk that are computed together: calls are spread over them, yet they stay close to the processor.
     pub fn panels(&self) -> usize {
         (PANEL_ELEMENTS / (self.largest() * self.panel)).clamp(1, MAX_PANELS)
     }

@@ -6,6 +6,7 @@
 use crate::Real;
 use crate::elementwise::{activate, replace_by_gradient};
 use crate::forward::for_each;
+use crate::gathered;
 use crate::kernels::LANES;
 use crate::matmul::{Strided, multiply, multiply_into};
 use crate::plan::Pass;
@@ -40,7 +41,7 @@ impl Matrices {
 }
 
 /// A pointer that tasks share which write to disjoint elements.
-struct Shared<T>(*mut T);
+pub(crate) struct Shared<T>(*mut T);
 
 // SAFETY: the pointer is only a place; each use states why its accesses are exclusive.
 #[allow(unsafe_code)]
@@ -50,39 +51,26 @@ unsafe impl<T: Send> Send for Shared<T> {}
 unsafe impl<T: Send> Sync for Shared<T> {}
 
 impl<T> Shared<T> {
-    fn get(&self) -> *mut T {
+    /// To the first of `elements`.
+    pub fn new(elements: &mut [T]) -> Self {
+        Shared(elements.as_mut_ptr())
+    }
+
+    pub fn get(&self) -> *mut T {
         self.0
     }
 }
 
 /// output ← scale · σ(pass(input)).
 pub(crate) fn forward<T: Real>(pass: &Pass, params: &[T], input: &[T], output: &mut [T], scale: T) {
-    let step = &pass.steps[0];
-    let (from, to) = (Matrices::new(pass, step.p), Matrices::new(pass, step.q));
-    let core = &params[step.core.clone()];
-    let (row_tiles, column_tiles) = (step.q.div_ceil(TILE_ROWS), to.one.columns.div_ceil(TILE_COLUMNS));
-    {
-        let place = Shared(output.as_mut_ptr());
-        for_each(to.count * row_tiles * column_tiles, pass.multiply_adds(), |task| {
-            let (rest, row) = (task / row_tiles, task % row_tiles * TILE_ROWS);
-            let (index, start) = (rest / column_tiles, rest % column_tiles * TILE_COLUMNS);
-            let (rows, columns) = (TILE_ROWS.min(step.q - row), TILE_COLUMNS.min(to.one.columns - start));
-            let (first, matrix) = from.columns(index, start, columns);
-            let (target, tile) = to.columns(index, start, columns);
-            let tile = Strided { rows, ..tile };
-            let part = Strided::pitched(step.p, rows, step.q).transposed();
-            // SAFETY: tiles are disjoint sets of elements of `output`, which has the length of all matrices together and is
-            // exclusively borrowed.
-            #[allow(unsafe_code)]
-            unsafe {
-                let to = place.get().add(target + row * tile.row_step);
-                multiply_into(to, tile, false, (&core[row..], part), (&input[first..], matrix));
-            }
-        });
+    if gathered::applies(pass) {
+        gathered::forward(pass, params, input, output);
+    } else {
+        products(pass, params, input, output);
     }
     let pieces = output.len().div_ceil(1 << 16);
     let len = output.len();
-    let place = Shared(output.as_mut_ptr());
+    let place = Shared::new(output);
     for_each(pieces, pass.multiply_adds(), |piece| {
         let start = piece << 16;
         // SAFETY: the pieces are disjoint and within `output`, which is exclusively borrowed.
@@ -92,15 +80,44 @@ pub(crate) fn forward<T: Real>(pass: &Pass, params: &[T], input: &[T], output: &
     });
 }
 
+/// output ← pass(input), without σ.
+fn products<T: Real>(pass: &Pass, params: &[T], input: &[T], output: &mut [T]) {
+    let step = &pass.steps[0];
+    let (from, to) = (Matrices::new(pass, step.p), Matrices::new(pass, step.q));
+    let core = &params[step.core.clone()];
+    let (row_tiles, column_tiles) = (step.q.div_ceil(TILE_ROWS), to.one.columns.div_ceil(TILE_COLUMNS));
+    let place = Shared::new(output);
+    for_each(to.count * row_tiles * column_tiles, pass.multiply_adds(), |task| {
+        let (rest, row) = (task / row_tiles, task % row_tiles * TILE_ROWS);
+        let (index, start) = (rest / column_tiles, rest % column_tiles * TILE_COLUMNS);
+        let (rows, columns) = (TILE_ROWS.min(step.q - row), TILE_COLUMNS.min(to.one.columns - start));
+        let (first, matrix) = from.columns(index, start, columns);
+        let (target, tile) = to.columns(index, start, columns);
+        let tile = Strided { rows, ..tile };
+        let part = Strided::pitched(step.p, rows, step.q).transposed();
+        // SAFETY: tiles are disjoint sets of elements of `output`, which has the length of all matrices together and is
+        // exclusively borrowed.
+        #[allow(unsafe_code)]
+        unsafe {
+            let to = place.get().add(target + row * tile.row_step);
+            multiply_into(to, tile, false, (&core[row..], part), (&input[first..], matrix));
+        }
+    });
+}
+
 /// Sets the core's gradient and replaces `input` by its gradient before σ.
 pub(crate) fn adjoint<T: Real>(pass: &Pass, params: &[T], input: &mut [T], d: &[T], gradient: &mut [T]) {
+    if gathered::applies(pass) {
+        gathered::adjoint(pass, params, input, d, gradient);
+        return;
+    }
     let step = &pass.steps[0];
     let (p, q) = (step.p, step.q);
     let (from, to) = (Matrices::new(pass, p), Matrices::new(pass, q));
     let core = &params[step.core.clone()];
     {
         let sum = &mut gradient[step.core.clone()];
-        let place = Shared(sum.as_mut_ptr());
+        let place = Shared::new(sum);
         let input = &*input;
         for_each(q.div_ceil(TILE_ROWS), pass.multiply_adds(), |task| {
             let start = task * TILE_ROWS;
@@ -120,7 +137,7 @@ pub(crate) fn adjoint<T: Real>(pass: &Pass, params: &[T], input: &mut [T], d: &[
         });
     }
     let tiles = from.one.columns.div_ceil(TILE_COLUMNS);
-    let place = Shared(input.as_mut_ptr());
+    let place = Shared::new(input);
     for_each(from.count * tiles, pass.multiply_adds(), |task| {
         let (index, start) = (task / tiles, task % tiles * TILE_COLUMNS);
         let columns = TILE_COLUMNS.min(from.one.columns - start);

@@ -1,0 +1,113 @@
+//! Passes of one large core over many matrices of few columns.
+//!
+//! A product with few columns reads its core from memory for little work. So several of the matrices (p, B) are brought side
+//! by side first, as one matrix with enough columns.
+
+use rayon::prelude::*;
+
+use crate::Real;
+use crate::elementwise::replace_by_gradient;
+use crate::forward::for_each;
+use crate::kernels::LANES;
+use crate::matmul::{Strided, multiply, multiply_into};
+use crate::plan::Pass;
+use crate::wide::Shared;
+
+/// Columns that are worth a product of their own.
+const ENOUGH_COLUMNS: usize = 256;
+/// Columns of the core whose gradient one task sums up: each brings the input side by side anew.
+const TILE: usize = 1024;
+
+/// Whether several matrices should be multiplied together.
+pub(crate) fn applies(pass: &Pass) -> bool {
+    pass.outer > 1 && (LANES..ENOUGH_COLUMNS).contains(&pass.inner)
+}
+
+/// Matrices taken together.
+fn together(pass: &Pass) -> usize {
+    (ENOUGH_COLUMNS / pass.inner).min(pass.outer)
+}
+
+/// The matrices `from` (A, rows, B) side by side: `to` (rows, A·B).
+fn gather<T: Real>(from: &[T], rows: usize, b: usize, to: &mut [T]) {
+    let width = to.len() / rows;
+    for (index, matrix) in from.chunks_exact(rows * b).enumerate() {
+        for (from, to) in matrix.chunks_exact(b).zip(to.chunks_exact_mut(width)) {
+            to[index * b..][..b].copy_from_slice(from);
+        }
+    }
+}
+
+/// Undoes [`gather`].
+fn scatter<T: Real>(from: &[T], rows: usize, b: usize, to: &mut [T]) {
+    let width = from.len() / rows;
+    for (index, matrix) in to.chunks_exact_mut(rows * b).enumerate() {
+        for (to, from) in matrix.chunks_exact_mut(b).zip(from.chunks_exact(width)) {
+            to.copy_from_slice(&from[index * b..][..b]);
+        }
+    }
+}
+
+/// output ← pass(input), without σ.
+pub(crate) fn forward<T: Real>(pass: &Pass, params: &[T], input: &[T], output: &mut [T]) {
+    let (step, b) = (&pass.steps[0], pass.inner);
+    let (p, q, count) = (step.p, step.q, together(pass));
+    let core = (&params[step.core.clone()], Strided::rows(p, q).transposed());
+    let batches = output.par_chunks_mut(count * q * b).zip(input.par_chunks(count * p * b));
+    batches.for_each(|(output, input)| {
+        let n = input.len() / p;
+        T::with_scratch((p + q) * n, |scratch| {
+            let (x, y) = scratch.split_at_mut(p * n);
+            gather(input, p, b, x);
+            multiply((y, Strided::rows(q, n)), false, core, (x, Strided::rows(p, n)));
+            scatter(y, q, b, output);
+        });
+    });
+}
+
+/// Sets the core's gradient and replaces `input` by its gradient before σ.
+pub(crate) fn adjoint<T: Real>(pass: &Pass, params: &[T], input: &mut [T], d: &[T], gradient: &mut [T]) {
+    let (step, b) = (&pass.steps[0], pass.inner);
+    let (p, q, count) = (step.p, step.q, together(pass));
+    {
+        let sum = &mut gradient[step.core.clone()];
+        let place = Shared::new(sum);
+        let input = &*input;
+        for_each(q.div_ceil(TILE), pass.multiply_adds(), |task| {
+            let start = task * TILE;
+            let rows = TILE.min(q - start);
+            for (index, (input, d)) in input.chunks(count * p * b).zip(d.chunks(count * q * b)).enumerate() {
+                let n = input.len() / p;
+                T::with_scratch((p + rows) * n, |scratch| {
+                    let (x, y) = scratch.split_at_mut(p * n);
+                    gather(input, p, b, x);
+                    for (matrix, d) in d.chunks_exact(q * b).enumerate() {
+                        let own = d[start * b..].chunks_exact(b);
+                        y.chunks_exact_mut(n).zip(own).for_each(|(y, d)| y[matrix * b..][..b].copy_from_slice(d));
+                    }
+                    let y = (&*y, Strided::rows(rows, n).transposed());
+                    // SAFETY: the tasks' columns of the core's (p, q) elements are disjoint, and these are exclusively borrowed.
+                    #[allow(unsafe_code)]
+                    unsafe {
+                        let to = place.get().add(start);
+                        multiply_into(to, Strided::pitched(p, rows, q), index > 0, (x, Strided::rows(p, n)), y);
+                    }
+                });
+            }
+        });
+    }
+    let core = (&params[step.core.clone()], Strided::rows(p, q));
+    let batches = input.par_chunks_mut(count * p * b).zip(d.par_chunks(count * q * b));
+    batches.for_each(|(input, d)| {
+        let n = input.len() / p;
+        T::with_scratch((2 * p + q) * n, |scratch| {
+            let (y, scratch) = scratch.split_at_mut(q * n);
+            let (result, old) = scratch.split_at_mut(p * n);
+            gather(d, q, b, y);
+            multiply((result, Strided::rows(p, n)), false, core, (y, Strided::rows(q, n)));
+            gather(input, p, b, old);
+            replace_by_gradient(pass.reads, result, old);
+            scatter(old, p, b, input);
+        });
+    });
+}
