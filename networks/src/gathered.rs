@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use crate::Real;
 use crate::elementwise::replace_by_gradient;
 use crate::forward::for_each;
-use crate::kernels::LANES;
+use crate::kernels::{LANES, transpose};
 use crate::matmul::{Strided, multiply, multiply_into};
 use crate::plan::Pass;
 use crate::wide::Shared;
@@ -49,6 +49,8 @@ fn scatter<T: Real>(from: &[T], rows: usize, b: usize, to: &mut [T]) {
 }
 
 /// output ← pass(input), without σ.
+///
+/// Here the matrices are transposed as well: with the core transposed, that is the layout that products are fastest in.
 pub(crate) fn forward<T: Real>(pass: &Pass, params: &[T], input: &[T], output: &mut [T]) {
     let (step, b) = (&pass.steps[0], pass.inner);
     let (p, q, count) = (step.p, step.q, together(pass));
@@ -58,9 +60,14 @@ pub(crate) fn forward<T: Real>(pass: &Pass, params: &[T], input: &[T], output: &
         let n = input.len() / p;
         T::with_scratch((p + q) * n, |scratch| {
             let (x, y) = scratch.split_at_mut(p * n);
-            gather(input, p, b, x);
-            multiply((y, Strided::rows(q, n)), false, core, (x, Strided::rows(p, n)));
-            scatter(y, q, b, output);
+            for (from, to) in input.chunks_exact(p * b).zip(x.chunks_exact_mut(p * b)) {
+                transpose((from, b), p, b, (to, p));
+            }
+            let (turned_x, turned_y) = (Strided::rows(n, p).transposed(), Strided::rows(n, q).transposed());
+            multiply((y, turned_y), false, core, (x, turned_x));
+            for (from, to) in y.chunks_exact(q * b).zip(output.chunks_exact_mut(q * b)) {
+                transpose((from, q), b, q, (to, b));
+            }
         });
     });
 }
