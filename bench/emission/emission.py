@@ -25,12 +25,8 @@ print(json.dumps([wall, cpu, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 """
 
 
-def measure(model, cold=False):
-    """Wall seconds, CPU seconds and growth of the peak memory in MiB while a session is created, of a file on disk if `cold`."""
-    if cold:
-        with model.open("rb") as file:
-            os.fsync(file.fileno())
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+def measure(model):
+    """Wall seconds, CPU seconds and growth of the peak memory in MiB while a session is created."""
     child = subprocess.run([sys.executable, "-c", CHILD, str(model)], stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(child.stdout)
 

@@ -3,6 +3,8 @@
 //! A product with few columns reads its core from memory for little work. So several of the matrices (p, B) are brought side
 //! by side first, as one matrix with enough columns.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use crate::Real;
@@ -28,17 +30,18 @@ fn together(pass: &Pass) -> usize {
     (ENOUGH_COLUMNS / pass.inner).min(pass.outer)
 }
 
-/// The matrices `from` (A, rows, B) side by side: `to` (rows, A·B).
-fn gather<T: Real>(from: &[T], rows: usize, b: usize, to: &mut [T]) {
-    let width = to.len() / rows;
+/// The rows `own` of the matrices `from` (A, `rows`, B) side by side: `to` (rows in `own`, A·B).
+fn gather<T: Real>(from: &[T], rows: usize, own: Range<usize>, b: usize, to: &mut [T]) {
+    let width = to.len() / own.len();
     for (index, matrix) in from.chunks_exact(rows * b).enumerate() {
-        for (from, to) in matrix.chunks_exact(b).zip(to.chunks_exact_mut(width)) {
+        let lines = matrix[own.start * b..own.end * b].chunks_exact(b);
+        for (from, to) in lines.zip(to.chunks_exact_mut(width)) {
             to[index * b..][..b].copy_from_slice(from);
         }
     }
 }
 
-/// Undoes [`gather`].
+/// Undoes [`gather`] of all rows.
 fn scatter<T: Real>(from: &[T], rows: usize, b: usize, to: &mut [T]) {
     let width = from.len() / rows;
     for (index, matrix) in to.chunks_exact_mut(rows * b).enumerate() {
@@ -87,11 +90,8 @@ pub(crate) fn adjoint<T: Real>(pass: &Pass, params: &[T], input: &mut [T], d: &[
                 let n = input.len() / p;
                 T::with_scratch((p + rows) * n, |scratch| {
                     let (x, y) = scratch.split_at_mut(p * n);
-                    gather(input, p, b, x);
-                    for (matrix, d) in d.chunks_exact(q * b).enumerate() {
-                        let own = d[start * b..].chunks_exact(b);
-                        y.chunks_exact_mut(n).zip(own).for_each(|(y, d)| y[matrix * b..][..b].copy_from_slice(d));
-                    }
+                    gather(input, p, 0..p, b, x);
+                    gather(d, q, start..start + rows, b, y);
                     let y = (&*y, Strided::rows(rows, n).transposed());
                     // SAFETY: the tasks' columns of the core's (p, q) elements are disjoint, and these are exclusively borrowed.
                     #[allow(unsafe_code)]
@@ -110,9 +110,9 @@ pub(crate) fn adjoint<T: Real>(pass: &Pass, params: &[T], input: &mut [T], d: &[
         T::with_scratch((2 * p + q) * n, |scratch| {
             let (y, scratch) = scratch.split_at_mut(q * n);
             let (result, old) = scratch.split_at_mut(p * n);
-            gather(d, q, b, y);
+            gather(d, q, 0..q, b, y);
             multiply((result, Strided::rows(p, n)), false, core, (y, Strided::rows(q, n)));
-            gather(input, p, b, old);
+            gather(input, p, 0..p, b, old);
             replace_by_gradient(pass.reads, result, old);
             scatter(old, p, b, input);
         });
