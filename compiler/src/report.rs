@@ -258,6 +258,8 @@ pub enum StopReason {
     Unmeasured,
     /// The generators followed from the settings: there was no search.
     Given,
+    /// The caller asked for an end; the best found so far was taken.
+    Interrupted,
 }
 
 /// Time of a phase.

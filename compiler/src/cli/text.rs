@@ -74,6 +74,7 @@ fn stopped(reason: Option<StopReason>) -> &'static str {
         Some(StopReason::Smallest) => "; every layer has the smallest generator on offer",
         Some(StopReason::NoGain) => "; no generator is smaller than its weight",
         Some(StopReason::Given) => "",
+        Some(StopReason::Interrupted) => "; interrupted: the best found so far",
         Some(StopReason::Unmeasured) => "; held to the weight error, quality not measured",
         None => "",
     }
