@@ -15,6 +15,12 @@ pub(crate) fn options(options: &Options) -> Result<(), Error> {
             options.tolerance
         )));
     }
+    if !(options.confidence > 0.0 && options.confidence < 1.0) {
+        return Err(Error::Usage(format!(
+            "the confidence is {}: give a share above 0 and below 1, such as 0.95 or 95%",
+            options.confidence
+        )));
+    }
     if options.bond == Some(0) {
         return Err(Error::Usage("the bond dimension is 0: give 1 or more".into()));
     }

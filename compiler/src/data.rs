@@ -1,9 +1,12 @@
 //! Which samples serve which purpose.
 
 use adntn_fit::data::{Dataset, Reading, split};
+use adntn_fit::quality::fewest_without_loss;
 use adntn_fit::runner::{Loaded, Output};
+use adntn_onnx::{Model, Patch};
 
 use crate::error::Error;
+use crate::metric::Yardstick;
 use crate::options::Options;
 use crate::report::DataReport;
 
@@ -11,8 +14,15 @@ use crate::report::DataReport;
 const WITHOUT_HELD_OUT: [f64; 3] = [0.5, 0.25, 0.25];
 /// Shares for fitting and selection when a held-out file is given.
 const WITH_HELD_OUT: [f64; 2] = [0.75, 0.25];
+/// Held-out samples, as a multiple of those that would show the tolerance without a single loss, with which there is room
+/// for a loss or two.
+const SHOWING: f64 = 1.6;
+/// Share of the samples that may be held out for that.
+const MOST_HELD_OUT: f64 = 0.5;
 /// Most samples to select on: more would only be lost for fitting.
 const MOST_SELECTION: f64 = 5000.0;
+/// Samples of a set on which the original's accuracy is looked at, at most.
+const MOST_ACCURACY: usize = 1000;
 /// Samples of a first run, rounded to whole batches.
 const PROBE: usize = 16;
 /// Samples made up when there are none.
@@ -32,6 +42,8 @@ pub(crate) struct Samples {
     pub(crate) hash: blake3::Hash,
     /// Held-out samples that are among the calibration samples too.
     pub(crate) overlap: usize,
+    /// How outputs are judged; nothing until the model has been run.
+    pub(crate) yardstick: Yardstick,
     fixed: Option<usize>,
 }
 
@@ -62,6 +74,26 @@ impl Samples {
             ))),
             None => Ok(()),
         }
+    }
+
+    /// The original's accuracy on the selection samples and on the held-out ones, each with the number of samples; `None`
+    /// where a set has no labels, or no output holds classes.
+    pub(crate) fn accuracies(&self, model: &Model) -> Result<Option<((f64, usize), (f64, usize))>, Error> {
+        let of = |set: &Dataset| -> Result<Option<(f64, usize)>, Error> {
+            let chosen: Vec<usize> = (0..set.samples() - set.samples() % self.block.max(1))
+                .take(MOST_ACCURACY.next_multiple_of(self.block.max(1)))
+                .collect();
+            let set = set.select(&chosen)?;
+            let Some(labels) = set.labels() else { return Ok(None) };
+            let outputs = crate::trial::run(model, Patch::default(), &set, &[])?;
+            let judge = self.yardstick.judge(outputs, Some(labels))?;
+            let verdict = judge.compare(judge.reference());
+            Ok(verdict.outputs.iter().find_map(|c| c.figures.accuracy).map(|(share, _)| (share, set.samples())))
+        };
+        if self.held_out.labels().is_none() || self.selection.labels().is_none() {
+            return Ok(None);
+        }
+        Ok(of(&self.selection)?.zip(of(&self.held_out)?))
     }
 
     /// How many samples the model takes at once, if it is tied to a number.
@@ -103,7 +135,17 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
             held_out_samples: held_out.samples(),
         };
         let (hash, fixed) = (blake3::hash(&[]), loaded.fixed_batch());
-        return Ok(Some(Samples { fit: None, selection, held_out, report, block, hash, overlap: 0, fixed }));
+        return Ok(Some(Samples {
+            fit: None,
+            selection,
+            held_out,
+            report,
+            block,
+            hash,
+            overlap: 0,
+            fixed,
+            yardstick: Yardstick::default(),
+        }));
     };
     let reading = |labels: &Option<std::path::PathBuf>| Reading {
         labels: labels.clone(),
@@ -123,6 +165,16 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
     let (calibration, held_out) = rayon::join(|| Dataset::load(path, specs, &reading(&options.labels)), load_held_out);
     let calibration = calibration?;
     let mut shares = if options.held_out.is_some() { WITH_HELD_OUT.to_vec() } else { WITHOUT_HELD_OUT.to_vec() };
+    if let Some(held_out) = shares.get_mut(2) {
+        // A few more held-out samples may make the difference between showing the tolerance and not showing it.
+        let wanted = SHOWING * fewest_without_loss(options.tolerance, 1.0 - options.confidence) as f64;
+        let share = wanted / calibration.samples() as f64;
+        if share > *held_out && share <= MOST_HELD_OUT {
+            let scale = (1.0 - share) / (1.0 - *held_out);
+            *held_out = share;
+            shares[..2].iter_mut().for_each(|s| *s *= scale);
+        }
+    }
     let spare = (shares[1] - MOST_SELECTION / calibration.samples() as f64).max(0.0);
     shares[0] += spare;
     shares[1] -= spare;
@@ -173,5 +225,15 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
         held_out_samples: held_out.samples(),
     };
     let (hash, fixed) = (hash.finalize(), loaded.fixed_batch());
-    Ok(Some(Samples { fit: Some(fit), selection, held_out, report, block, hash, overlap, fixed }))
+    Ok(Some(Samples {
+        fit: Some(fit),
+        selection,
+        held_out,
+        report,
+        block,
+        hash,
+        overlap,
+        fixed,
+        yardstick: Yardstick::default(),
+    }))
 }

@@ -168,6 +168,8 @@ impl Fit<'_, '_> {
         let selection = self.cache(&samples.selection, false, &mut budget, observer)?;
         let objectives = self.objectives(&fit_samples);
         let settings = self.settings(fit_samples.samples());
+        let own = &self.tail.outputs[..self.tail.own_outputs];
+        let judge = samples.yardstick.judge_of(own, selection.reference(own.len()), selection.labels())?;
         observer.event(Event::Phase("training"));
         let problem = Problem {
             network: &self.tail.network,
@@ -175,6 +177,7 @@ impl Fit<'_, '_> {
             selection: &selection,
             objectives: &objectives,
             own_outputs: self.tail.own_outputs,
+            judge: &judge,
             settings: &settings,
             fixed_batch: samples.fixed_batch(),
         };

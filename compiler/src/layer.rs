@@ -192,6 +192,13 @@ impl<'a> Layer<'a> {
         family.bonds.iter().copied().filter(fits).collect()
     }
 
+    /// Whether no generator on offer has fewer parameters.
+    pub(crate) fn is_smallest(&self, key: Key) -> bool {
+        let parameters = |(family, bond): Key| self.families.get(family).and_then(|f| f.parameters(bond));
+        let least = self.families.iter().filter_map(|f| f.parameter_range()).map(|(least, _)| least).min();
+        parameters(key) == least
+    }
+
     fn gains(&self, bytes: u64) -> bool {
         (bytes as f64) <= (1.0 - MIN_GAIN) * self.candidate.bytes as f64
     }

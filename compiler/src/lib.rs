@@ -12,6 +12,7 @@
 //! ```
 
 mod calibrate;
+mod certify;
 mod check;
 mod data;
 mod describe;
@@ -21,9 +22,11 @@ mod error;
 mod layer;
 mod layout;
 mod menu;
+mod metric;
 mod observer;
 mod options;
 mod pipeline;
+mod quality;
 pub mod report;
 mod select;
 mod training;
@@ -33,6 +36,8 @@ mod verify;
 pub use adntn_fit::data::ImageOptions;
 pub use adntn_fit::distill::{Augment, Check, Ended, Progress};
 pub use adntn_fit::layerwise::Effort;
+pub use adntn_fit::quality::{CustomLoss, CustomMetric, Metric};
+pub use adntn_fit::runner::Output;
 pub use adntn_networks::{Activation, Arrangement, GeneratorSpec, KernelLegs, LayoutKind, LegLayout, Topology};
 pub use error::Error;
 pub use layout::LayoutChoice;

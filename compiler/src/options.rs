@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use adntn_fit::data::ImageOptions;
 use adntn_fit::layerwise::Effort;
+use adntn_fit::quality::{CustomMetric, Metric};
 use adntn_networks::{Activation, KernelLegs, Topology};
 use regex::Regex;
 
@@ -71,6 +72,15 @@ pub struct Options {
     pub images: ImageOptions,
     /// Largest accepted loss of quality of the whole model, as a share (0.01 is 1 %).
     pub tolerance: f64,
+    /// How outputs are judged: by name, or all of them that hold real numbers; the last match counts. Without an entry the
+    /// metric follows from labels, operators and types.
+    pub metrics: Vec<(Option<String>, Metric)>,
+    /// A metric of the caller's own, in place of all others.
+    pub metric_function: Option<CustomMetric>,
+    /// Score from which on a probability is a decision for it; 0.5 unless given.
+    pub threshold: Option<f32>,
+    /// Confidence with which the loss is to be shown to be within the tolerance, above 0 and below 1.
+    pub confidence: f64,
     /// Only layers whose name or node name matches are considered.
     pub layers: Option<Regex>,
     /// Layers whose name or node name matches are left alone.
@@ -127,6 +137,10 @@ impl Options {
             held_out_labels: None,
             images: ImageOptions::default(),
             tolerance: 0.01,
+            metrics: Vec::new(),
+            metric_function: None,
+            threshold: None,
+            confidence: 0.95,
             layers: None,
             exclude: None,
             topology: Topology::Ttn,

@@ -10,16 +10,17 @@ use adntn_passes::{Candidate, FindOptions, Survey, find_candidates_with};
 
 use crate::data::{Samples, prepare};
 use crate::error::Error;
-use crate::layer::Layer;
+use crate::layer::{Key, Layer};
+use crate::metric::Yardstick;
 use crate::observer::{Event, Observer};
 use crate::options::Options;
 use crate::report::{
     FileReport, LayerReport, PhaseTime, Report, SCHEMA_VERSION, Settings, SkippedReport, StopReason, TrainingReport,
 };
-use crate::select::{Choice, Search, Selection, by_weight_error, dense_patch};
+use crate::select::{Choice, Search, Selection, by_weight_error};
 use crate::training::FitKind;
 use crate::trial::Bench;
-use crate::{calibrate, check, describe, endtoend, layout, menu, verify};
+use crate::{calibrate, certify, check, describe, endtoend, layout, menu, quality, verify};
 
 /// Compiles a model as `options` say, telling `observer` how far it is.
 ///
@@ -28,6 +29,9 @@ use crate::{calibrate, check, describe, endtoend, layout, menu, verify};
 pub fn compile_with(options: &Options, observer: &mut dyn Observer) -> Result<Report, Error> {
     Run { options, observer, notes: Vec::new(), seconds: Vec::new(), since: Instant::now(), phase: None }.compile()
 }
+
+/// Accuracies on two sets of samples that differ by more, beyond chance, are told.
+const ACCURACY_GAP: f64 = 0.01;
 
 struct Run<'o> {
     options: &'o Options,
@@ -77,15 +81,15 @@ impl Run<'_> {
         let mut effects = layers.iter().map(|_| None).collect();
         let mut data = None;
         if let Some(samples) = &samples {
-            let bench = Bench::new(&model, samples.held_out.clone())?;
+            let bench = Bench::new(&model, samples.held_out.clone(), &samples.yardstick)?;
             let got = verify::outputs(&emitted, &model, &layers, &decision.choice, rest, &bench, &samples.probe()?)?;
-            let measured = bench.measure(&got);
-            let labels = bench.data().labels();
-            let metric = if trained && labels.is_some() { Metric::Accuracy } else { bench.metric };
-            quality = Some(verify::quality(bench.reference(), &got, &measured, metric, labels, self.options.tolerance));
+            let verdict = bench.judge().compare(&got);
+            let representative = !bench.is_synthetic() && samples.overlap == 0;
+            let n = bench.data().samples();
+            quality = Some(quality::report(&verdict, &samples.yardstick, self.options, n, representative));
             if !trained {
                 // Layers that were trained together mean little one by one.
-                effects = verify::layer_effects(&model, &layers, &decision.choice, bench.data())?;
+                effects = verify::layer_effects(&model, &layers, &decision.choice, &bench)?;
             }
             data = Some(samples.report.clone());
         }
@@ -164,7 +168,7 @@ impl Run<'_> {
         };
         let samples = prepare(&loaded, self.options)?;
         drop(loaded);
-        let Some(samples) = samples else {
+        let Some(mut samples) = samples else {
             self.notes.push(
                 "The model's inputs cannot be made up without data, so quality was not measured and layers were held to a \
                  weight error within the tolerance: give --calibration."
@@ -194,6 +198,14 @@ impl Run<'_> {
         match crate::trial::run(model, Patch::default(), &samples.probe()?, &[]) {
             Ok(outputs) => {
                 samples.check_labels(&outputs)?;
+                let labelled = samples.held_out.labels().is_some();
+                let count = samples.probe()?.samples();
+                samples.yardstick = Yardstick::choose(model, &outputs, count, labelled, self.options)?;
+                self.note_outputs(&samples.yardstick);
+                if !samples.yardstick.compares() {
+                    return Ok(None);
+                }
+                self.note_labels(model, &samples)?;
                 Ok(Some(samples))
             }
             Err(e @ Error::Data(adntn_fit::Error::Runtime { .. })) => {
@@ -207,6 +219,45 @@ impl Run<'_> {
             }
             Err(e) => Err(e),
         }
+    }
+
+    /// Tells which outputs are compared on nothing.
+    fn note_outputs(&mut self, yardstick: &Yardstick) {
+        let idle: Vec<String> = yardstick
+            .outputs
+            .iter()
+            .filter(|j| j.rule.metric == Metric::NotCompared)
+            .map(|j| format!("`{}` ({})", j.rule.output, j.evidence))
+            .collect();
+        if idle.is_empty() || yardstick.is_custom() {
+            return;
+        }
+        self.notes.push(if yardstick.compares() {
+            format!("Not compared with the original: {}.", idle.join(", "))
+        } else {
+            format!(
+                "No output can be compared with the original: {}. Quality was not measured and layers were held to a weight \
+                 error within the tolerance.",
+                idle.join(", ")
+            )
+        });
+    }
+
+    /// Warns where labels tell that the original knows the calibration samples, or the held-out ones, much better than the
+    /// others: it was trained on them, or they are of another kind.
+    fn note_labels(&mut self, model: &Model, samples: &Samples) -> Result<(), Error> {
+        let Some((here, there)) = samples.accuracies(model)? else { return Ok(()) };
+        let deviation = |(share, n): (f64, usize)| share * (1.0 - share) / n.max(1) as f64;
+        let gap = there.0 - here.0;
+        if gap.abs() > ACCURACY_GAP && gap.abs() > 3.0 * (deviation(here) + deviation(there)).sqrt() {
+            self.notes.push(format!(
+                "The original's accuracy is {:.2}% on the calibration samples and {:.2}% on the held-out ones: one of the sets \
+                 may hold samples that it was trained on, or samples of another kind. Held-out samples have to be new to it.",
+                here.0 * 100.0,
+                there.0 * 100.0
+            ));
+        }
+        Ok(())
     }
 
     fn cannot_run(&mut self, error: &Error) {
@@ -256,30 +307,35 @@ impl Run<'_> {
             }
             return Ok(Decision { selection, choice });
         };
-        let bench = Bench::new(model, samples.selection.clone())?;
-        let selection = Search { layers, bench: &bench, options: self.options, observer: self.observer }.run()?;
+        let bench = Bench::new(model, samples.selection.clone(), &samples.yardstick)?;
+        let mut selection = Search { layers, bench: &bench, options: self.options, observer: self.observer }.run()?;
         drop(bench);
 
         self.enter("checking on held-out samples");
-        let held_out = Bench::new(model, samples.held_out.clone())?;
-        let mut rejected = 0;
-        let mut choice = vec![None; layers.len()];
-        for candidate in selection.accepted.iter().rev() {
-            let measured = held_out.compare(dense_patch(layers, candidate)?)?;
-            if measured.observed <= self.options.tolerance {
-                choice.clone_from(candidate);
-                break;
-            }
-            rejected += 1;
+        let held_out = Bench::new(model, samples.held_out.clone(), &samples.yardstick)?;
+        let (tolerance, delta) = (self.options.tolerance, 1.0 - self.options.confidence);
+        let tested = certify::certify(layers, &held_out, &selection.accepted, tolerance, delta)?;
+        if tested.rejected > 0 && tested.short_of_samples && selection.stopped == StopReason::Tolerance {
+            selection.stopped = StopReason::Samples;
         }
-        if rejected > 0 {
+        let smallest =
+            |(layer, key): (&Layer<'_>, &Option<Key>)| !layer.has_gain() || key.is_some_and(|k| layer.is_smallest(k));
+        if selection.stopped != StopReason::Interrupted
+            && tested.choice.iter().any(Option::is_some)
+            && layers.iter().zip(&tested.choice).all(smallest)
+        {
+            selection.stopped = StopReason::Smallest;
+        }
+        if tested.rejected > 0 {
+            let one = tested.rejected == 1;
             self.notes.push(format!(
-                "{rejected} smaller choice{} passed on the selection samples but not on the held-out ones and {} given up.",
-                if rejected == 1 { "" } else { "s" },
-                if rejected == 1 { "was" } else { "were" }
+                "{} smaller choice{} passed on the selection samples but not on the held-out ones and {} given up.",
+                tested.rejected,
+                if one { "" } else { "s" },
+                if one { "was" } else { "were" }
             ));
         }
-        Ok(Decision { selection, choice })
+        Ok(Decision { selection, choice: tested.choice })
     }
 
     /// Fits the generators that the options ask for through the network.
@@ -355,6 +411,7 @@ impl Run<'_> {
             output: None,
             settings: Settings {
                 tolerance: self.options.tolerance,
+                confidence: self.options.confidence,
                 fit: self.options.fit.to_string(),
                 seed: self.options.seed,
                 activation: self.options.activation.to_string(),

@@ -13,7 +13,7 @@ use crate::diagram::{self, Panel};
 use crate::error::Error;
 
 /// Version of the JSON form; raised when a field changes its meaning or goes.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// Everything there is to say about one compilation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -62,6 +62,8 @@ pub struct FileReport {
 pub struct Settings {
     /// Largest accepted loss of quality.
     pub tolerance: f64,
+    /// Confidence with which that is to be shown.
+    pub confidence: f64,
     /// `layer-wise` or `end-to-end`.
     pub fit: String,
     /// Seed of everything random.
@@ -138,25 +140,83 @@ pub struct TrainingReport {
 /// Quality of the written file against the original, on the held-out samples.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct QualityReport {
-    /// `top1-agreement` or `relative-rms`; `accuracy` after an end-to-end fit where the held-out samples have labels.
+    /// Every output of the model, in order; a metric of the caller's own comes last.
+    pub outputs: Vec<OutputReport>,
+    /// Loss of quality of the worst output: what the tolerance bounds.
+    pub loss: f64,
+    /// The largest loss that the samples leave possible, at `confidence`; absent where they say nothing about it.
+    pub upper_bound: Option<f64>,
+    /// The confidence asked for.
+    pub confidence: f64,
+    /// What the samples say.
+    pub claim: Claim,
+    /// Whether the loss on the samples is within the tolerance.
+    pub within_tolerance: bool,
+    /// Samples measured.
+    pub samples: usize,
+    /// About how many samples with losses at the same rate would show that the loss is within the tolerance; absent where these
+    /// do, or where no number would.
+    pub samples_needed: Option<usize>,
+}
+
+/// What the held-out samples say of the loss of quality.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Claim {
+    /// At the confidence asked for, no more is lost than the tolerance allows.
+    Shown,
+    /// The loss on the samples is within the tolerance, but they are too few, or not the right ones, to show it of others.
+    NotShown,
+    /// More is lost on the samples than the tolerance allows.
+    Outside,
+}
+
+/// One output of the model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OutputReport {
+    /// Its name.
+    pub output: String,
+    /// How it is judged: `top-class`, `accuracy`, `error`, `cosine`, `equal`, `positions`, `sequence`, `decisions`, `custom` or
+    /// `not-compared`.
     #[schemars(with = "String")]
     pub metric: Metric,
-    /// Quality of the original: 1 for agreement, 0 for relative RMS, its accuracy.
-    pub before: f64,
-    /// Quality of the compiled model in the same unit.
-    pub after: f64,
-    /// 95 % confidence interval of `after` (Wilson), for shares only.
-    pub interval: Option<(f64, f64)>,
-    /// Loss of quality: what the tolerance bounds.
-    pub loss: f64,
-    /// Whether the loss is within the tolerance.
-    pub within_tolerance: bool,
-    /// Relative RMS difference of the outputs.
-    pub relative_rms: f64,
-    /// Accuracy of the original on the labels, when the held-out samples have them.
+    /// Why.
+    pub evidence: String,
+    /// Its loss of quality; absent where it is not compared, or constant although the original's is not.
+    pub loss: Option<f64>,
+    /// The largest loss that the samples leave possible.
+    pub upper_bound: Option<f64>,
+    /// Root mean square of the difference over the standard deviation of the original's output, channel by channel.
+    pub error: Option<f64>,
+    /// Mean cosine of the angle to the original's output.
+    pub cosine: Option<f64>,
+    /// Share of samples (of positions, where there are several) with the same top class.
+    pub agreement: Option<f64>,
+    /// Share of samples with the same top class at every position.
+    pub sequence_agreement: Option<f64>,
+    /// Share of equal decisions.
+    pub decisions: Option<f64>,
+    /// Accuracy of the original on the labels.
     pub accuracy_before: Option<f64>,
     /// Accuracy of the compiled model on the same labels.
     pub accuracy_after: Option<f64>,
+    /// Whether the output is constant although the original's is not, or out of shape. Such a model is never written.
+    pub dead: bool,
+}
+
+impl QualityReport {
+    /// Accuracy before and after on the labels, where there are some.
+    #[must_use]
+    pub fn accuracy(&self) -> Option<(f64, f64)> {
+        self.outputs.iter().find_map(|o| o.accuracy_before.zip(o.accuracy_after))
+    }
+
+    /// Whether some output is constant although the original's is not.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.outputs.iter().any(|o| o.dead)
+    }
 }
 
 /// One dense weight.
@@ -250,10 +310,14 @@ pub struct SkippedReport {
 pub enum StopReason {
     /// Anything smaller loses more quality than allowed.
     Tolerance,
+    /// Smaller choices passed on the selection samples, and the held-out ones are too few to show that they keep the quality.
+    Samples,
     /// Every layer has the smallest generator on offer.
     Smallest,
     /// No generator is smaller than its weight.
     NoGain,
+    /// No weight was considered.
+    Nothing,
     /// The model could not be run, so weight errors bounded the choice.
     Unmeasured,
     /// The generators followed from the settings: there was no search.

@@ -2,8 +2,10 @@
 //!
 //! One bound on the relative output error serves all layers: for a given bound every layer takes the smallest generator
 //! whose start meets it, so the whole model has one dial. The dial is bisected with starts alone, which are cheap, then
-//! moved step by step with fitted generators, then turned further for one layer after the other.
+//! moved step by step with fitted generators, then turned further for one layer after the other. What comes of it is a
+//! sequence from choices that are safer than the selection samples ask for to the boldest they let pass, for the final test.
 
+use adntn_fit::quality::Verdict;
 use adntn_onnx::Patch;
 
 use crate::error::Error;
@@ -11,14 +13,21 @@ use crate::layer::{Key, Layer};
 use crate::observer::{Event, Observer};
 use crate::options::Options;
 use crate::report::StopReason;
-use crate::trial::{Bench, Measured};
+use crate::trial::Bench;
 
 /// Positions of the dial: bounds on the relative output error, each `STEP` times the one before.
-const FINEST: f64 = 0.01;
+const FINEST: f64 = 0.0005;
 const STEP: f64 = 1.2;
-const POSITIONS: usize = 26;
+const POSITIONS: usize = 43;
 /// How far the dial may be turned on after the bisection, with fitted generators.
 const EXTRA: usize = 4;
+/// Positions below the boldest at which safer choices are offered to the final test, which has to show more than selection.
+const SAFER: [usize; 7] = [16, 12, 9, 6, 4, 2, 1];
+/// The same where weights have so many elements that every fit takes long.
+const SAFER_OF_LARGE: [usize; 3] = [8, 4, 2];
+const LARGE: usize = 1 << 23;
+/// Most choices the final test is given; of more, those in between are left out.
+const MOST_TESTED: usize = 16;
 
 fn bound(position: usize) -> f64 {
     FINEST * STEP.powi(i32::try_from(position).unwrap_or(i32::MAX))
@@ -27,8 +36,9 @@ fn bound(position: usize) -> f64 {
 /// A generator, or none, for every layer.
 pub(crate) type Choice = Vec<Option<Key>>;
 
-/// Choices that kept the quality, each with fewer bytes than the one before.
+/// What a search found.
 pub(crate) struct Selection {
+    /// Choices that kept the quality on the selection samples, each with fewer bytes than the one before; fitted.
     pub(crate) accepted: Vec<Choice>,
     pub(crate) stopped: StopReason,
 }
@@ -41,62 +51,106 @@ pub(crate) struct Search<'s, 'a, 'm> {
     pub(crate) observer: &'s mut dyn Observer,
 }
 
+/// What a trial came to.
+enum Trial {
+    Accepted,
+    Refused,
+    /// The caller wants an end.
+    Ended,
+}
+
 impl Search<'_, '_, '_> {
     /// Runs the search.
     pub(crate) fn run(&mut self) -> Result<Selection, Error> {
         if self.layers.iter().all(|l| !l.has_gain()) {
-            return Ok(Selection { accepted: Vec::new(), stopped: StopReason::NoGain });
+            let stopped = if self.layers.is_empty() { StopReason::Nothing } else { StopReason::NoGain };
+            return Ok(Selection { accepted: Vec::new(), stopped });
         }
         let mut accepted: Vec<Choice> = Vec::new();
-        let dial = self.bisect()?;
-        let mut at = dial;
+        let ended = self.search(&mut accepted)?;
+        accepted.retain(|c| c.iter().any(Option::is_some));
+        accepted.dedup();
+        let stopped = if ended { StopReason::Interrupted } else { StopReason::Tolerance };
+        Ok(Selection { accepted: thinned(accepted), stopped })
+    }
+
+    /// Fills `accepted`; says whether the caller ended it.
+    fn search(&mut self, accepted: &mut Vec<Choice>) -> Result<bool, Error> {
+        let Some(mut at) = self.bisect()? else { return Ok(true) };
         // With fits a finer start may turn out to be needless, or, after overfitting, a coarser one too coarse.
         while let Some(position) = at {
             let choice = self.choice(position)?;
-            if self.accepts(&choice, true)? {
-                accepted.push(choice);
-                break;
-            }
-            at = position.checked_sub(1);
-        }
-        let mut positions = vec![at; self.layers.len()];
-        if let Some(found) = at {
-            for position in found + 1..(found + 1 + EXTRA).min(POSITIONS) {
-                let choice = self.choice(position)?;
-                if accepted.last() == Some(&choice) || self.accepts(&choice, true)? {
-                    positions.fill(Some(position));
+            match self.trial(&choice, true)? {
+                Trial::Accepted => {
                     accepted.push(choice);
-                } else {
                     break;
                 }
+                Trial::Refused => at = position.checked_sub(1),
+                Trial::Ended => return Ok(true),
             }
         }
-        self.refine(&mut accepted, &mut positions)?;
-        accepted.retain(|c| c.iter().any(Option::is_some));
-        accepted.dedup();
-        let smallest =
-            |(layer, position): (&Layer<'_>, &Option<usize>)| !layer.has_gain() || *position == Some(POSITIONS - 1);
-        let stopped = if !accepted.is_empty() && self.layers.iter().zip(&positions).all(smallest) {
-            StopReason::Smallest
-        } else {
-            StopReason::Tolerance
-        };
-        Ok(Selection { accepted, stopped })
+        let Some(found) = at else { return self.refine(accepted, &mut vec![None; self.layers.len()]) };
+        if self.safer(found, accepted)? {
+            return Ok(true);
+        }
+        let mut positions = vec![at; self.layers.len()];
+        for position in found + 1..(found + 1 + EXTRA).min(POSITIONS) {
+            let choice = self.choice(position)?;
+            if accepted.last() != Some(&choice) {
+                match self.trial(&choice, true)? {
+                    Trial::Accepted => accepted.push(choice),
+                    Trial::Refused => break,
+                    Trial::Ended => return Ok(true),
+                }
+            }
+            positions.fill(Some(position));
+        }
+        self.refine(accepted, &mut positions)
     }
 
-    /// The coarsest dial position that the starts alone survive.
-    fn bisect(&mut self) -> Result<Option<usize>, Error> {
+    /// The coarsest dial position that the starts alone survive, if any; `None` when the caller ended it.
+    fn bisect(&mut self) -> Result<Option<Option<usize>>, Error> {
         let (mut low, mut high) = (0, POSITIONS);
         while low < high {
             let middle = usize::midpoint(low, high);
             let choice = self.choice(middle)?;
-            if self.accepts(&choice, false)? { low = middle + 1 } else { high = middle }
+            match self.trial(&choice, false)? {
+                Trial::Accepted => low = middle + 1,
+                Trial::Refused => high = middle,
+                Trial::Ended => return Ok(None),
+            }
         }
-        Ok(low.checked_sub(1))
+        Ok(Some(low.checked_sub(1)))
+    }
+
+    /// Puts fitted choices of finer positions before the one accepted at `found`, the safest first.
+    fn safer(&mut self, found: usize, accepted: &mut Vec<Choice>) -> Result<bool, Error> {
+        let elements: usize = self.layers.iter().map(|l| l.candidate.elements()).sum();
+        let offsets = if elements > LARGE { &SAFER_OF_LARGE[..] } else { &SAFER[..] };
+        let mut before = Vec::new();
+        // From the boldest on, so that an end by the caller leaves the most useful ones.
+        for offset in offsets.iter().rev() {
+            let Some(position) = found.checked_sub(*offset) else { break };
+            let choice = self.choice(position)?;
+            if before.last() == Some(&choice) || accepted.first() == Some(&choice) {
+                continue;
+            }
+            match self.trial(&choice, true)? {
+                Trial::Accepted => before.push(choice),
+                // A finer choice that fails where a coarser one passed is chance; it is no safer.
+                Trial::Refused => {}
+                Trial::Ended => {
+                    accepted.splice(0..0, before.into_iter().rev());
+                    return Ok(true);
+                }
+            }
+        }
+        accepted.splice(0..0, before.into_iter().rev());
+        Ok(false)
     }
 
     /// Turns the dial on for one layer at a time, the one with the most bytes left first.
-    fn refine(&mut self, accepted: &mut Vec<Choice>, positions: &mut [Option<usize>]) -> Result<(), Error> {
+    fn refine(&mut self, accepted: &mut Vec<Choice>, positions: &mut [Option<usize>]) -> Result<bool, Error> {
         let mut current = accepted.last().cloned().unwrap_or_else(|| vec![None; self.layers.len()]);
         let mut order = Vec::new();
         for (index, layer) in self.layers.iter().enumerate() {
@@ -114,8 +168,10 @@ impl Search<'_, '_, '_> {
                 if key.is_some() && key != current[index] {
                     let mut choice = current.clone();
                     choice[index] = key;
-                    if !self.accepts(&choice, true)? {
-                        break;
+                    match self.trial(&choice, true)? {
+                        Trial::Accepted => {}
+                        Trial::Refused => break,
+                        Trial::Ended => return Ok(true),
                     }
                     current.clone_from(&choice);
                     accepted.push(choice);
@@ -124,35 +180,51 @@ impl Search<'_, '_, '_> {
                 position += 1;
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     fn choice(&mut self, position: usize) -> Result<Choice, Error> {
         self.layers.iter_mut().map(|l| l.smallest_within(bound(position))).collect()
     }
 
-    fn accepts(&mut self, choice: &Choice, fitted: bool) -> Result<bool, Error> {
+    fn trial(&mut self, choice: &Choice, fitted: bool) -> Result<Trial, Error> {
+        if self.observer.stop() {
+            return Ok(Trial::Ended);
+        }
         if choice.iter().all(Option::is_none) {
-            return Ok(true);
+            return Ok(Trial::Accepted);
         }
         if fitted {
             for (layer, key) in self.layers.iter_mut().zip(choice) {
                 if let Some(key) = key {
                     layer.fit(*key, self.options, self.observer)?;
+                    if self.observer.stop() {
+                        return Ok(Trial::Ended);
+                    }
                 }
             }
         }
-        let measured = self.measure(choice)?;
-        let accepted = measured.cautious <= self.options.tolerance;
+        let loss = self.bench.cautious(&self.measure(choice)?);
+        let accepted = loss <= self.options.tolerance;
         let bytes = self.layers.iter().map(|l| l.candidate.bytes).sum();
         let after = self.layers.iter().zip(choice).map(|(l, key)| key.map_or(l.candidate.bytes, |k| l.bytes(k))).sum();
-        self.observer.event(Event::Trial { loss: measured.cautious, bytes: (bytes, after), accepted });
-        Ok(accepted)
+        self.observer.event(Event::Trial { loss, bytes: (bytes, after), accepted });
+        Ok(if accepted { Trial::Accepted } else { Trial::Refused })
     }
 
-    fn measure(&self, choice: &Choice) -> Result<Measured, Error> {
+    fn measure(&self, choice: &Choice) -> Result<Verdict, Error> {
         self.bench.compare(dense_patch(self.layers, choice)?)
     }
+}
+
+/// At most [`MOST_TESTED`] of the choices, the first and the last ones among them.
+fn thinned(accepted: Vec<Choice>) -> Vec<Choice> {
+    let n = accepted.len();
+    if n <= MOST_TESTED {
+        return accepted;
+    }
+    let wanted: std::collections::BTreeSet<usize> = (0..MOST_TESTED).map(|k| k * (n - 1) / (MOST_TESTED - 1)).collect();
+    accepted.into_iter().enumerate().filter(|(k, _)| wanted.contains(k)).map(|(_, choice)| choice).collect()
 }
 
 /// The patch that puts the chosen generators' weights in place, as plain weights.

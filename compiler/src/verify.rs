@@ -1,15 +1,14 @@
 //! Measuring the written file against the original.
 
 use adntn_fit::data::Dataset;
-use adntn_fit::quality::{Comparison, Metric, accuracy, sqnr_db, wilson_interval};
+use adntn_fit::quality::{relative_rms, sqnr_db};
 use adntn_fit::runner::Output;
 use adntn_onnx::{Model, Patch};
 
 use crate::error::Error;
 use crate::layer::Layer;
-use crate::report::QualityReport;
 use crate::select::{Choice, dense_patch};
-use crate::trial::{Bench, Measured, run};
+use crate::trial::{Bench, run};
 
 /// Weights with more elements in all are formed once and not in every run.
 const FORMED_ANEW: usize = 4 << 20;
@@ -35,7 +34,7 @@ pub(crate) fn outputs(
         patch.merge(rest);
         let of_file = pool.install(|| run(emitted, Patch::default(), probe, &[]))?;
         let of_numbers = run(model, patch.clone(), probe, &[])?;
-        if Comparison::of(&of_numbers, &of_file).is_some_and(|c| c.relative_rms <= ROUNDING) {
+        if relative_rms(&of_numbers, &of_file).is_some_and(|error| error <= ROUNDING) {
             return run(model, patch, bench.data(), &[]);
         }
     }
@@ -49,59 +48,14 @@ pub(crate) struct LayerEffect {
     pub(crate) top1_agreement: Option<f64>,
 }
 
-/// Quality of `got` (the written file's outputs) against `reference` (the original's).
-pub(crate) fn quality(
-    reference: &[Output],
-    got: &[Output],
-    measured: &Measured,
-    metric: Metric,
-    labels: Option<&[i64]>,
-    tolerance: f64,
-) -> QualityReport {
-    let comparison = &measured.comparison;
-    if let (Metric::Accuracy, Some(labels)) = (metric, labels)
-        && let (Some(before), Some(after)) = (accuracy(reference, labels), accuracy(got, labels))
-    {
-        let loss = (before - after).max(0.0);
-        return QualityReport {
-            metric,
-            before,
-            after,
-            interval: Some(wilson_interval((after * labels.len() as f64).round() as usize, labels.len())),
-            loss,
-            within_tolerance: loss <= tolerance,
-            relative_rms: comparison.relative_rms,
-            accuracy_before: Some(before),
-            accuracy_after: Some(after),
-        };
-    }
-    let metric = if metric == Metric::Accuracy { Metric::for_outputs(reference) } else { metric };
-    let (before, after, interval) = match (metric, comparison.top1) {
-        (Metric::Top1Agreement, Some((same, all))) => {
-            (1.0, same as f64 / all.max(1) as f64, Some(wilson_interval(same, all)))
-        }
-        _ => (0.0, comparison.relative_rms, None),
-    };
-    QualityReport {
-        metric,
-        before,
-        after,
-        interval,
-        loss: measured.observed,
-        within_tolerance: measured.observed <= tolerance,
-        relative_rms: comparison.relative_rms,
-        accuracy_before: labels.and_then(|l| accuracy(reference, l)),
-        accuracy_after: labels.and_then(|l| accuracy(got, l)),
-    }
-}
-
 /// The effect of each chosen generator alone: on its layer's output, and on the model's.
 pub(crate) fn layer_effects(
     model: &Model,
     layers: &[Layer<'_>],
     choice: &Choice,
-    data: &Dataset,
+    bench: &Bench<'_>,
 ) -> Result<Vec<Option<LayerEffect>>, Error> {
+    let data = bench.data();
     let taps: Vec<String> = layers
         .iter()
         .map(|layer| layer.candidate.uses.first().and_then(|u| model.graph().node.get(u.node)?.output.first().cloned()))
@@ -119,13 +73,12 @@ pub(crate) fn layer_effects(
         let Some(key) = choice[index] else { continue };
         let patch = layers[index].dense_patch(key)?;
         let got = run(model, patch, data, std::slice::from_ref(&wanted[slot]))?;
-        let of_layer = Comparison::of(&original[own + slot..=own + slot], &got[own..]);
-        let of_model = Comparison::of(&original[..own], &got[..own]);
-        let output_error = of_layer.map_or(f64::MAX, |c| c.relative_rms);
+        let output_error = relative_rms(&original[own + slot..=own + slot], &got[own..]).unwrap_or(f64::MAX);
+        let of_model = bench.judge().compare(&got[..own]);
         effects[index] = Some(LayerEffect {
             output_error,
             sqnr_db: sqnr_db(output_error),
-            top1_agreement: of_model.and_then(|c| c.top1).map(|(same, all)| same as f64 / all.max(1) as f64),
+            top1_agreement: of_model.outputs.iter().find_map(|c| c.figures.agreement),
         });
     }
     Ok(effects)

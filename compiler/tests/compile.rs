@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use adntn_compiler::Report;
+use adntn_compiler::report::Claim;
 use adntn_onnx::Model;
 use common::{fixture, graph, root, run, samples, stderr, tensor, write};
 
@@ -74,8 +75,9 @@ fn digits_shrink(model: &str, at_least: f64) {
     assert_eq!(output.bytes, size);
     assert!(report.file_ratio().unwrap() >= at_least, "{:?}", report.file_ratio());
     let quality = report.quality.as_ref().unwrap();
-    assert!(quality.within_tolerance && quality.loss <= 0.01, "{quality:?}");
-    assert!(quality.accuracy_before.unwrap() - quality.accuracy_after.unwrap() <= 0.01);
+    assert!(quality.within_tolerance && quality.loss <= 0.01 && quality.claim == Claim::Shown, "{quality:?}");
+    let (before, after) = quality.accuracy().unwrap();
+    assert!(before - after <= 0.01 && quality.upper_bound.unwrap() <= 0.01);
     let data = report.data.as_ref().unwrap();
     assert_eq!((data.fit_samples, data.selection_samples, data.held_out_samples), (192, 64, 512));
     for layer in report.layers.iter().filter(|l| l.replaced) {

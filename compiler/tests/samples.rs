@@ -58,7 +58,7 @@ fn a_folder_of_digits_measures_like_the_array_of_them() {
     );
     let says = |r: &Report| r.notes.iter().any(|n| n.contains("--image options change nothing"));
     assert_eq!((says(&folder), says(&array), says(&unused)), (false, false, true));
-    let accuracy = |r: &Report| r.quality.as_ref().unwrap().accuracy_before.unwrap();
+    let accuracy = |r: &Report| r.quality.as_ref().unwrap().accuracy().unwrap().0;
     assert_eq!(folder.data.as_ref().unwrap().held_out_samples, 512);
     assert!((accuracy(&folder) - accuracy(&array)).abs() < 1.0 / 512.0, "{} {}", accuracy(&folder), accuracy(&array));
     assert!(accuracy(&folder) > 0.99);

@@ -15,6 +15,7 @@ use adntn_fit::distill::{
     Augment, Budget, Control, Loss, Objective, Part, Places, Problem, Progress, Samples, Settings, State, Student,
     train,
 };
+use adntn_fit::quality::{Judge, Metric, Rule};
 use adntn_fit::runner::Loaded;
 use adntn_graph::{Array, Network, Request};
 use adntn_networks::{Activation, Bonds, CoreKind, Generator, GeneratorSpec, LayoutKind, LegLayout, Side, Topology};
@@ -70,12 +71,14 @@ fn run(legs: usize, chi: usize, folder: &Path) {
     let student = Student::new(parts.chain((0..3).map(bias)).collect());
     let settings = Settings { epochs: PASSES, batch: BATCH, ..Settings::for_samples(PASS * BATCH) };
     let objective = Objective { loss: Loss::Logits { temperature: 2.0 }, weight: 1.0, labels: 0.0, variance: 1.0 };
+    let judge = Judge::new(vec![Rule::new("y", Metric::TopClass)], selection.reference(1), None, None).unwrap();
     let problem = Problem {
         network: &network,
         fit: &fit,
         selection: &selection,
         objectives: &[objective],
         own_outputs: 1,
+        judge: &judge,
         settings: &settings,
         fixed_batch: None,
     };

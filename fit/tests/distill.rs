@@ -8,6 +8,7 @@ use adntn_fit::distill::{
     Augment, Budget, Check, Control, Ended, Loss, Objective, Part, Places, Problem, Progress, Samples, Settings, State,
     Student, train,
 };
+use adntn_fit::quality::{Judge, Metric, Rule};
 use adntn_fit::runner::Loaded;
 use adntn_graph::{Array, Network, Request};
 use adntn_networks::{
@@ -198,6 +199,11 @@ fn the_gradient_by_the_parameters_is_the_derivative_of_the_loss() {
     }
 }
 
+/// Judges students by the teacher's top class.
+fn judge(selection: &Samples) -> Judge {
+    Judge::new(vec![Rule::new("y", Metric::TopClass)], selection.reference(1), None, None).unwrap()
+}
+
 #[test]
 fn training_helps_and_keeps_the_best() {
     let model = model();
@@ -210,6 +216,7 @@ fn training_helps_and_keeps_the_best() {
         selection: &selection,
         objectives: &[OBJECTIVE],
         own_outputs: 1,
+        judge: &judge(&selection),
         settings: &settings,
         fixed_batch: None,
     };
@@ -237,6 +244,7 @@ fn a_resumed_fit_ends_bit_by_bit_like_an_uninterrupted_one() {
         selection: &selection,
         objectives: &[OBJECTIVE],
         own_outputs: 1,
+        judge: &judge(&selection),
         settings: &settings,
         fixed_batch: None,
     };
@@ -275,6 +283,7 @@ fn a_network_tied_to_a_batch_is_fed_piece_by_piece() {
             selection: &selection,
             objectives: &[OBJECTIVE],
             own_outputs: 1,
+            judge: &judge(&selection),
             settings: &settings,
             fixed_batch,
         };

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use adntn_compiler::{
     Activation, Augment, CoreType, Error, FitKind, GeneratorChoice, ImageOptions, KernelLegs, LayoutChoice, LossKind,
-    Options, Topology, Training,
+    Metric, Options, Topology, Training,
 };
 use regex::Regex;
 
@@ -29,7 +29,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE.npy", help_heading = "Data")]
     labels: Option<PathBuf>,
 
-    /// Samples for the final measurement; without it a quarter of the calibration samples is set aside.
+    /// Samples for the final measurement, new to the original too; without it a quarter of the calibration samples, or up to half
+    /// where that shows the tolerance, is set aside.
     #[arg(long, value_name = "FILE|DIR", help_heading = "Data")]
     held_out: Option<PathBuf>,
 
@@ -73,8 +74,22 @@ pub(crate) struct Args {
     channels_last: bool,
 
     /// Largest accepted loss of quality of the whole model, as a share or in percent.
-    #[arg(short, long, value_name = "SHARE", default_value = "1%", value_parser = share, help_heading = "Search")]
+    #[arg(short, long, value_name = "SHARE", default_value = "1%", value_parser = share, help_heading = "Quality")]
     tolerance: f64,
+
+    /// How outputs are judged: top-class, accuracy (needs labels), error, cosine, equal, positions, sequence, decisions or
+    /// not-compared; for one output, or for all that hold real numbers. By default labels, Softmax, ArgMax and Sigmoid decide,
+    /// else the relative error. May be given several times.
+    #[arg(long, value_name = "[OUTPUT=]NAME", value_parser = metric, help_heading = "Quality")]
+    metric: Vec<(Option<String>, Metric)>,
+
+    /// Probability from which on an output decides for what it stands for (default 0.5).
+    #[arg(long, value_name = "P", value_parser = number, allow_negative_numbers = true, help_heading = "Quality")]
+    threshold: Option<f32>,
+
+    /// Confidence with which the held-out samples have to show that the loss is within the tolerance.
+    #[arg(long, value_name = "SHARE", default_value = "95%", value_parser = confidence, help_heading = "Quality")]
+    confidence: f64,
 
     /// Consider only layers whose name or weight matches.
     #[arg(long, value_name = "REGEX", help_heading = "Search")]
@@ -237,6 +252,9 @@ impl Args {
             channels_last: self.channels_last,
         };
         options.tolerance = self.tolerance;
+        options.metrics.clone_from(&self.metric);
+        options.threshold = self.threshold;
+        options.confidence = self.confidence;
         options.layers.clone_from(&self.layers);
         options.exclude.clone_from(&self.exclude);
         options.bond = self.bond;
@@ -332,6 +350,26 @@ fn share(text: &str) -> Result<f64, String> {
         Ok(value) if (0.0..=1.0).contains(&(value * scale)) => Ok(value * scale),
         _ => Err("give a share between 0 and 1, or percent such as 1%".into()),
     }
+}
+
+/// Parses a share above 0 and below 1.
+fn confidence(text: &str) -> Result<f64, String> {
+    share(text)
+        .ok()
+        .filter(|&c| c > 0.0 && c < 1.0)
+        .ok_or_else(|| "give a share above 0% and below 100%, such as 95%".into())
+}
+
+/// Parses `top-class` or `scores=top-class`.
+fn metric(text: &str) -> Result<(Option<String>, Metric), String> {
+    match text.rsplit_once('=') {
+        Some((output, name)) => Ok((Some(output.to_owned()), name.parse()?)),
+        None => Ok((None, text.parse()?)),
+    }
+}
+
+fn number(text: &str) -> Result<f32, String> {
+    text.parse().ok().filter(|r: &f32| r.is_finite()).ok_or_else(|| "give a number".into())
 }
 
 /// Parses a ratio of 1 or more.

@@ -2,6 +2,7 @@
 
 mod args;
 mod progress;
+mod quality;
 mod text;
 
 use std::io::Write as _;

@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 
-use adntn_compiler::report::{LayerReport, QualityReport, StopReason, TrainingReport};
+use adntn_compiler::report::{LayerReport, StopReason, TrainingReport};
 use adntn_compiler::{Arrangement as _, Ended, Report, Topology};
-use adntn_fit::quality::Metric;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use console::Style;
+
+use super::quality;
 
 /// The report as aligned text, coloured when standard error is a terminal that wants it.
 pub(crate) fn render(report: &Report, dry_run: bool) -> String {
@@ -37,7 +38,7 @@ pub(crate) fn render(report: &Report, dry_run: bool) -> String {
         let _ = writeln!(text, "{}", trained(training));
     }
     if let Some(quality) = &report.quality {
-        let _ = writeln!(text, "Quality   {}", quality_line(quality, report.settings.tolerance));
+        let _ = writeln!(text, "Quality   {}", quality::lines(quality, report.settings.tolerance));
     }
     if let Some(output) = &report.output {
         let ratio = report.file_ratio().unwrap_or(1.0);
@@ -71,6 +72,8 @@ pub(crate) fn render(report: &Report, dry_run: bool) -> String {
 fn stopped(reason: Option<StopReason>) -> &'static str {
     match reason {
         Some(StopReason::Tolerance) => "; smaller would lose more quality than allowed",
+        Some(StopReason::Samples) => "; smaller may do, but the held-out samples are too few to show it",
+        Some(StopReason::Nothing) => "; nothing to replace",
         Some(StopReason::Smallest) => "; every layer has the smallest generator on offer",
         Some(StopReason::NoGain) => "; no generator is smaller than its weight",
         Some(StopReason::Given) => "",
@@ -104,38 +107,6 @@ fn trained(training: &TrainingReport) -> String {
         training.start.quality * 100.0,
         training.best.quality * 100.0
     )
-}
-
-fn quality_line(quality: &QualityReport, tolerance: f64) -> String {
-    let verdict = if quality.within_tolerance { "within" } else { "NOT within" };
-    let mut line = match quality.interval {
-        Some((low, high)) if quality.metric == Metric::Accuracy => {
-            return format!(
-                "accuracy {:.2}% → {:.2}% on the held-out labels (95% interval {:.2} to {:.2}), {verdict} the tolerance of {:.2}%",
-                quality.before * 100.0,
-                quality.after * 100.0,
-                low * 100.0,
-                high * 100.0,
-                tolerance * 100.0
-            );
-        }
-        Some((low, high)) => format!(
-            "same top class on {:.2}% of held-out samples (95% interval {:.2} to {:.2}), {verdict} the tolerance of {:.2}%",
-            quality.after * 100.0,
-            low * 100.0,
-            high * 100.0,
-            tolerance * 100.0
-        ),
-        None => format!(
-            "outputs differ by {:.3}% RMS on held-out samples, {verdict} the tolerance of {:.2}%",
-            quality.after * 100.0,
-            tolerance * 100.0
-        ),
-    };
-    if let (Some(before), Some(after)) = (quality.accuracy_before, quality.accuracy_after) {
-        let _ = write!(line, "\nAccuracy  {:.2}% → {:.2}% on the held-out labels", before * 100.0, after * 100.0);
-    }
-    line
 }
 
 fn table(header: &[&str], right: &[usize]) -> Table {
@@ -244,7 +215,7 @@ fn title(topology: &str) -> String {
 }
 
 /// Digits in groups of three.
-fn count(n: u64) -> String {
+pub(super) fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (i, c) in digits.chars().enumerate() {

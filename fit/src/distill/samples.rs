@@ -117,12 +117,13 @@ impl Samples {
         )
     }
 
-    /// The teacher's first `count` outputs for all samples, shaped like `got`.
+    /// The teacher's first `count` outputs for all samples.
     #[must_use]
-    pub fn reference(&self, count: usize, got: &[Output]) -> Vec<Output> {
+    pub fn reference(&self, count: usize) -> Vec<Output> {
         let all: Vec<usize> = (0..self.samples).collect();
-        let pairs = self.teacher.iter().take(count).zip(got);
-        pairs.map(|(rows, got)| Output { shape: got.shape.clone(), values: rows.gather(&all) }).collect()
+        let output =
+            |rows: &Rows| Output { shape: [&[self.samples], rows.shape()].concat(), values: rows.gather(&all) };
+        self.teacher.iter().take(count).map(output).collect()
     }
 }
 

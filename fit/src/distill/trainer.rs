@@ -15,7 +15,7 @@ use crate::distill::samples::Samples;
 use crate::distill::settings::Settings;
 use crate::distill::student::{Part, Student};
 use crate::error::Error;
-use crate::quality::{Comparison, accuracy};
+use crate::quality::Judge;
 use crate::runner::Output;
 
 /// Samples that go through the network at once in a check.
@@ -43,6 +43,8 @@ pub struct Problem<'a> {
     pub objectives: &'a [Objective],
     /// How many outputs are the model's own, compared by the checks; the others are inner values to match.
     pub own_outputs: usize,
+    /// Compares these outputs on the selection samples with the teacher's.
+    pub judge: &'a Judge,
     /// Length and speed.
     pub settings: &'a Settings,
     /// Samples that the network takes at once, if it is tied to a number.
@@ -52,8 +54,7 @@ pub struct Problem<'a> {
 /// How well the student does on the selection samples.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Check {
-    /// Accuracy if there are labels, else agreement with the teacher's top class; for other outputs one minus the relative RMS
-    /// difference.
+    /// Quality of the worst output (see [`Verdict::quality`](crate::quality::Verdict::quality)).
     pub quality: f64,
     /// The objective.
     pub loss: f64,
@@ -331,7 +332,7 @@ impl<'a> Trainer<'a> {
 
     /// Runs the selection samples through the student as it is.
     fn check(&mut self) -> Result<Check, Error> {
-        let Problem { network, selection, objectives, own_outputs, fixed_batch, .. } = *self.problem;
+        let Problem { network, selection, objectives, own_outputs, judge, fixed_batch, .. } = *self.problem;
         let leaves = self.student.leaves()?;
         let all: Vec<usize> = (0..selection.samples()).collect();
         let mut loss = 0.0;
@@ -353,14 +354,7 @@ impl<'a> Trainer<'a> {
                 }
             }
         }
-        let reference = selection.reference(own_outputs, &got);
-        let right = selection.labels().and_then(|labels| accuracy(&got, labels));
-        let quality = match (right, Comparison::of(&reference, &got)) {
-            (Some(right), _) => right,
-            (None, Some(Comparison { top1: Some((same, all)), .. })) => same as f64 / all.max(1) as f64,
-            (None, Some(comparison)) => 1.0 - comparison.relative_rms,
-            (None, None) => f64::MIN,
-        };
+        let quality = judge.compare(&got).quality();
         Ok(Check { quality, loss })
     }
 }

@@ -1,0 +1,214 @@
+//! How each output of a model is judged, and on what evidence.
+
+use adntn_fit::quality::{CustomMetric, Judge, Metric, Rule};
+use adntn_fit::runner::Output;
+use adntn_onnx::{Model, pb};
+
+use crate::error::Error;
+use crate::options::Options;
+
+/// How one output is judged, and why.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Judged {
+    pub(crate) rule: Rule,
+    /// A clause for the report, such as `softmax`.
+    pub(crate) evidence: String,
+}
+
+/// How all outputs of a model are judged.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Yardstick {
+    pub(crate) outputs: Vec<Judged>,
+    custom: Option<CustomMetric>,
+}
+
+/// Operators that keep the order of the scores of a sample and may stand between them and the output.
+const TRANSPARENT: [&str; 6] = ["Identity", "Cast", "Flatten", "Squeeze", "Unsqueeze", "Reshape"];
+
+impl Yardstick {
+    /// Chooses a metric for every output of `model`, whose values on `samples` samples are `outputs`, samples first where they
+    /// have them; `labelled` says whether there are labels.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when the options name an output that does not exist.
+    pub(crate) fn choose(
+        model: &Model,
+        outputs: &[Output],
+        samples: usize,
+        labelled: bool,
+        options: &Options,
+    ) -> Result<Self, Error> {
+        let infos = &model.graph().output;
+        for (name, _) in &options.metrics {
+            if let Some(name) = name
+                && !infos.iter().any(|o| o.name() == name)
+            {
+                let known: Vec<&str> = infos.iter().map(pb::ValueInfoProto::name).collect();
+                return Err(Error::Usage(format!(
+                    "the metric for `{name}` fits no output of the model (it has: {}): name one of them",
+                    known.join(", ")
+                )));
+            }
+        }
+        let mut judged = Vec::new();
+        for (info, output) in infos.iter().zip(outputs) {
+            judged.push(judge_output(model, info, output, samples, options));
+        }
+        if labelled {
+            prefer_labels(&mut judged, outputs, options);
+        }
+        Ok(Yardstick { outputs: judged, custom: options.metric_function.clone() })
+    }
+
+    /// The judge over `reference`, the original's outputs on one set of samples. Where that set has no labels, the top class
+    /// stands in for the accuracy.
+    pub(crate) fn judge(&self, reference: Vec<Output>, labels: Option<&[i64]>) -> Result<Judge, Error> {
+        self.judge_of(&self.outputs.iter().map(|j| j.rule.output.clone()).collect::<Vec<_>>(), reference, labels)
+    }
+
+    /// The same for the outputs named alone.
+    pub(crate) fn judge_of(
+        &self,
+        names: &[String],
+        reference: Vec<Output>,
+        labels: Option<&[i64]>,
+    ) -> Result<Judge, Error> {
+        let rules = names.iter().filter_map(|name| self.outputs.iter().find(|j| j.rule.output == *name));
+        let rules = rules.map(|judged| {
+            let mut rule = judged.rule.clone();
+            if rule.metric == Metric::Accuracy && labels.is_none() {
+                rule.metric = Metric::TopClass;
+            }
+            rule
+        });
+        let custom = self.custom.clone().filter(|_| names.len() == self.outputs.len());
+        Judge::new(rules.collect(), reference, labels.map(<[i64]>::to_vec), custom).map_err(|e| match e {
+            adntn_fit::Error::Shape(problem) => Error::Usage(problem),
+            e => Error::Data(e),
+        })
+    }
+
+    /// Whether a function of the caller judges.
+    pub(crate) fn is_custom(&self) -> bool {
+        self.custom.is_some()
+    }
+
+    /// Whether some output is compared.
+    pub(crate) fn compares(&self) -> bool {
+        self.custom.is_some() || self.outputs.iter().any(|j| j.rule.metric != Metric::NotCompared)
+    }
+}
+
+fn judge_output(
+    model: &Model,
+    info: &pb::ValueInfoProto,
+    output: &Output,
+    samples: usize,
+    options: &Options,
+) -> Judged {
+    let name = info.name();
+    let judged = |metric, class_axis, evidence: &str| Judged {
+        rule: Rule { output: name.to_owned(), metric, class_axis, threshold: options.threshold.unwrap_or(0.5) },
+        evidence: evidence.to_owned(),
+    };
+    let softmax = scores(model, name, &["Softmax", "LogSoftmax"], output.shape.len());
+    let asked = options.metrics.iter().rev().find(|(of, _)| of.as_deref().is_none_or(|of| of == name));
+    if output.shape.first() != Some(&samples) {
+        return judged(Metric::NotCompared, None, "it has no entry for each sample");
+    }
+    if let Some(&(ref of, metric)) = asked
+        && (of.is_some() || is_float(info))
+    {
+        return judged(metric, softmax.flatten(), "asked for");
+    }
+    if is_string(info) {
+        return judged(Metric::NotCompared, None, "it holds text");
+    }
+    if !is_float(info) {
+        return judged(Metric::Equal, None, "integers or booleans");
+    }
+    let width: usize = output.shape.iter().skip(1).product();
+    let long_axes = output.shape.iter().skip(1).filter(|&&d| d > 1).count();
+    if let Some(axis) = softmax.filter(|_| width > 1) {
+        let evidence = "probabilities of classes";
+        return match long_axes {
+            1 => judged(Metric::TopClass, longest(&output.shape), evidence),
+            _ => judged(Metric::Positions, axis, evidence),
+        };
+    }
+    if feeds_arg_max(model, name) && long_axes == 1 {
+        return judged(Metric::TopClass, longest(&output.shape), "the model takes the largest of it");
+    }
+    if width == 1 && scores(model, name, &["Sigmoid"], output.shape.len()).is_some() {
+        return judged(Metric::Decisions, None, "a probability");
+    }
+    judged(Metric::Error, None, "nothing says that it holds classes")
+}
+
+/// The one axis of an output that is longer than 1, samples aside.
+fn longest(shape: &[usize]) -> Option<usize> {
+    (1..shape.len()).max_by_key(|&axis| shape[axis])
+}
+
+/// Labels say what the classes are: the output that holds scores of classes is judged by its accuracy. Where several might,
+/// the one that other evidence speaks for, then the first.
+fn prefer_labels(judged: &mut [Judged], outputs: &[Output], options: &Options) {
+    let free = |j: &Judged| options.metrics.iter().all(|(of, _)| of.as_deref().is_some_and(|of| of != j.rule.output));
+    let holds_classes = |j: &Judged, output: &Output| {
+        output.shape.iter().skip(1).filter(|&&d| d > 1).count() == 1
+            && matches!(j.rule.metric, Metric::TopClass | Metric::Error)
+            && free(j)
+    };
+    let candidates: Vec<usize> = (0..judged.len()).filter(|&k| holds_classes(&judged[k], &outputs[k])).collect();
+    let known = candidates.iter().copied().find(|&k| judged[k].rule.metric == Metric::TopClass);
+    if let Some(k) = known.or(candidates.first().copied()) {
+        judged[k].rule.metric = Metric::Accuracy;
+        judged[k].rule.class_axis = longest(&outputs[k].shape);
+        judged[k].evidence = "labels".into();
+    }
+}
+
+/// Whether `value` is made by one of `ops`, possibly reshaped or cast; inside, the axis of the scores where it is not the last
+/// one.
+fn scores(model: &Model, value: &str, ops: &[&str], rank: usize) -> Option<Option<usize>> {
+    let mut value = value.to_owned();
+    for _ in 0..8 {
+        let node = model.index().producer(&value).and_then(|at| model.graph().node.get(at))?;
+        if !matches!(node.domain(), "" | "ai.onnx") {
+            return None;
+        }
+        if ops.contains(&node.op_type()) {
+            let axis = node.attribute.iter().find(|a| a.name() == "axis").map(pb::AttributeProto::i);
+            let axis = axis.and_then(|a| usize::try_from(if a < 0 { a + rank as i64 } else { a }).ok());
+            return Some(axis.filter(|&a| a > 0 && a < rank));
+        }
+        if !TRANSPARENT.contains(&node.op_type()) {
+            return None;
+        }
+        value = node.input.first()?.clone();
+    }
+    None
+}
+
+fn feeds_arg_max(model: &Model, value: &str) -> bool {
+    let uses = model.index().uses(value);
+    uses.iter().filter_map(|u| model.graph().node.get(u.node)).any(|n| n.op_type() == "ArgMax")
+}
+
+fn element_type(info: &pb::ValueInfoProto) -> Option<pb::tensor_proto::DataType> {
+    let Some(pb::type_proto::Value::TensorType(tensor)) = info.r#type.as_ref()?.value.as_ref() else { return None };
+    pb::tensor_proto::DataType::try_from(tensor.elem_type()).ok()
+}
+
+fn is_float(info: &pb::ValueInfoProto) -> bool {
+    use pb::tensor_proto::DataType::{Bfloat16, Double, Float, Float16, Undefined};
+    matches!(element_type(info), None | Some(Float | Float16 | Double | Bfloat16 | Undefined))
+}
+
+fn is_string(info: &pb::ValueInfoProto) -> bool {
+    element_type(info) == Some(pb::tensor_proto::DataType::String)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -1,0 +1,372 @@
+//! Comparing a compiled model's outputs with the original's, every output by its own metric.
+
+use std::sync::Arc;
+
+use super::error::{Channels, is_dead};
+use super::losses::Losses;
+use super::metric::{Metric, Rule};
+use super::top::{Tops, flip, margin_deviation, tops};
+use crate::error::Error;
+use crate::runner::Output;
+
+/// A caller's own metric: from the original's outputs, the compiled model's and the labels to a loss between 0 and 1 for every
+/// sample.
+#[derive(Clone)]
+pub struct CustomMetric(pub Arc<CustomLoss>);
+
+/// See [`CustomMetric`].
+pub type CustomLoss = dyn Fn(&[Output], &[Output], Option<&[i64]>) -> Vec<f64> + Send + Sync;
+
+impl std::fmt::Debug for CustomMetric {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CustomMetric")
+    }
+}
+
+/// An output whose relative error passes this has lost most of what it says, whatever its decisions.
+const GUARD: f64 = 0.5;
+
+/// The original's outputs on some samples, and how they are compared.
+#[derive(Debug, Clone)]
+pub struct Judge {
+    rules: Vec<Rule>,
+    reference: Vec<Output>,
+    labels: Option<Vec<i64>>,
+    custom: Option<CustomMetric>,
+    channels: Vec<Option<Channels>>,
+    tops: Vec<Option<Arc<Tops>>>,
+}
+
+impl std::fmt::Debug for Tops {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Tops({} positions)", self.positions)
+    }
+}
+
+/// Further figures of an output, told beside its loss whatever its metric is.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Figures {
+    /// Relative error, centred per channel.
+    pub error: Option<f64>,
+    /// Mean cosine of the angle to the original's output.
+    pub cosine: Option<f64>,
+    /// Share of samples with the same top class.
+    pub agreement: Option<f64>,
+    /// Accuracy of the original and of the compiled model on the labels.
+    pub accuracy: Option<(f64, f64)>,
+    /// Share of samples with the same top class at every position.
+    pub sequence: Option<f64>,
+    /// Share of equal decisions.
+    pub decisions: Option<f64>,
+}
+
+/// One output compared.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Compared {
+    /// The metric of its rule.
+    pub metric: Metric,
+    /// What was lost; `None` for outputs that are not compared.
+    pub losses: Option<Losses>,
+    /// The loss that the original's margins let expect on further samples, where there are margins. Counts on few samples say
+    /// little below one in their number; the margins of all of them say more.
+    pub expected: Option<f64>,
+    /// Constant where the original's is not, or out of shape.
+    pub dead: bool,
+    /// Everything else worth telling.
+    pub figures: Figures,
+}
+
+/// All outputs compared.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Verdict {
+    /// In the order of the rules.
+    pub outputs: Vec<Compared>,
+}
+
+impl Verdict {
+    /// The loss of the worst output; 0 where none is compared, infinite for a dead one.
+    #[must_use]
+    pub fn loss(&self) -> f64 {
+        self.worst(|c| c.losses.as_ref().map_or(0.0, Losses::mean))
+    }
+
+    /// A cautious estimate of the loss on further samples, for choosing: no less than what was observed and what the margins
+    /// let expect, with a standard error added to losses that have none.
+    #[must_use]
+    pub fn cautious(&self) -> f64 {
+        self.worst(|c| match (&c.losses, c.expected) {
+            (Some(losses), Some(expected)) => losses.mean().max(expected),
+            (Some(losses), None) => losses.mean() + losses.deviation(),
+            (None, _) => 0.0,
+        })
+    }
+
+    /// Quality of the worst output: the accuracy of the compiled model where labels judge it, else one minus the loss. It may be
+    /// below 0.
+    #[must_use]
+    pub fn quality(&self) -> f64 {
+        let of = |c: &Compared| match (c.metric, c.figures.accuracy, &c.losses) {
+            (Metric::Accuracy, Some((_, after)), _) => after,
+            (_, _, Some(losses)) => 1.0 - losses.mean(),
+            (_, _, None) => 1.0,
+        };
+        let all = self.outputs.iter().map(of);
+        if self.is_dead() { f64::MIN } else { all.fold(1.0, f64::min) }
+    }
+
+    /// The largest loss of the worst output that the samples leave possible, each output's wrong with probability at most
+    /// `delta`; `None` where the samples show nothing about some output, or none is compared.
+    #[must_use]
+    pub fn upper_bound(&self, delta: f64) -> Option<f64> {
+        if self.outputs.iter().any(|c| c.dead) {
+            return Some(f64::INFINITY);
+        }
+        let compared: Vec<&Losses> = self.outputs.iter().filter_map(|c| c.losses.as_ref()).collect();
+        let bounds: Option<Vec<f64>> = compared.iter().map(|losses| losses.upper_bound(delta)).collect();
+        bounds.filter(|b| !b.is_empty()).map(|b| b.into_iter().fold(0.0, f64::max))
+    }
+
+    /// How many samples like these would show that the loss is within `tolerance`; `None` where no number would.
+    #[must_use]
+    pub fn samples_needed(&self, tolerance: f64, delta: f64) -> Option<usize> {
+        let needed = self.outputs.iter().filter_map(|c| c.losses.as_ref()).map(|l| l.samples_needed(tolerance, delta));
+        needed.collect::<Option<Vec<usize>>>()?.into_iter().max()
+    }
+
+    /// Whether some output is compared at all.
+    #[must_use]
+    pub fn is_measured(&self) -> bool {
+        self.outputs.iter().any(|c| c.losses.is_some())
+    }
+
+    /// Whether some output is constant although the original's is not.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.outputs.iter().any(|c| c.dead)
+    }
+
+    fn worst(&self, of: impl Fn(&Compared) -> f64) -> f64 {
+        if self.is_dead() { f64::INFINITY } else { self.outputs.iter().map(of).fold(0.0, f64::max) }
+    }
+}
+
+impl Judge {
+    /// `rules` has one entry for each output of `reference`, whose samples lie on the first axis (of outputs that are compared);
+    /// `labels` one entry a sample.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when a metric does not fit its output, with the remedy.
+    pub fn new(
+        rules: Vec<Rule>,
+        reference: Vec<Output>,
+        labels: Option<Vec<i64>>,
+        custom: Option<CustomMetric>,
+    ) -> Result<Self, Error> {
+        for (rule, output) in rules.iter().zip(&reference) {
+            check(rule, output, labels.as_deref())?;
+        }
+        let scored = |rule: &Rule| {
+            matches!(rule.metric, Metric::TopClass | Metric::Accuracy | Metric::Positions | Metric::Sequence)
+        };
+        let compared = |rule: &Rule| rule.metric != Metric::NotCompared;
+        let pairs = || rules.iter().zip(&reference);
+        let channels = pairs().map(|(rule, r)| compared(rule).then(|| Channels::of(r))).collect();
+        let tops = pairs().map(|(rule, r)| scored(rule).then(|| Arc::new(tops(r, rule.class_axis)))).collect();
+        Ok(Judge { rules, reference, labels, custom, channels, tops })
+    }
+
+    /// The original's outputs.
+    #[must_use]
+    pub fn reference(&self) -> &[Output] {
+        &self.reference
+    }
+
+    /// The rules.
+    #[must_use]
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// Compares `got`, output by output. Outputs of other shapes than the original's are dead.
+    #[must_use]
+    pub fn compare(&self, got: &[Output]) -> Verdict {
+        let mut outputs: Vec<Compared> = (0..self.rules.len()).map(|at| self.output(at, got.get(at))).collect();
+        let fits = outputs.iter().all(|c| !c.dead) && got.len() >= self.reference.len();
+        if let (Some(custom), true) = (&self.custom, fits) {
+            let losses = (custom.0)(&self.reference, got, self.labels.as_deref());
+            let broken = losses.is_empty() || losses.iter().any(|l| !l.is_finite());
+            let losses = losses.into_iter().map(|l| l.clamp(0.0, 1.0)).collect();
+            outputs.iter_mut().for_each(|c| (c.losses, c.expected) = (None, None));
+            outputs.push(Compared {
+                metric: Metric::Custom,
+                losses: Some(Losses::Shares(losses)),
+                expected: None,
+                dead: broken,
+                figures: Figures::default(),
+            });
+        }
+        Verdict { outputs }
+    }
+
+    fn output(&self, at: usize, got: Option<&Output>) -> Compared {
+        let (rule, reference) = (&self.rules[at], &self.reference[at]);
+        let mut compared =
+            Compared { metric: rule.metric, losses: None, expected: None, dead: false, figures: Figures::default() };
+        if rule.metric == Metric::NotCompared {
+            return compared;
+        }
+        let Some(got) = got.filter(|g| g.shape == reference.shape && g.values.len() == reference.values.len()) else {
+            compared.dead = true;
+            return compared;
+        };
+        let Some(channels) = &self.channels[at] else { return compared };
+        let (error, signal) = channels.per_sample(reference, got);
+        let squares = Losses::Squares { error, signal };
+        compared.dead = got.values.iter().any(|v| !v.is_finite()) || is_dead(reference, got);
+        compared.figures.error = Some(squares.mean());
+        let n = reference.shape.first().copied().unwrap_or(1);
+        match rule.metric {
+            Metric::TopClass | Metric::Accuracy | Metric::Positions | Metric::Sequence => {
+                if let Some(before) = &self.tops[at] {
+                    self.scores(&mut compared, rule, before, reference, got);
+                }
+            }
+            Metric::Cosine => {
+                let losses = cosine_losses(reference, got, n);
+                compared.figures.cosine = Some(1.0 - losses.iter().sum::<f64>() / losses.len().max(1) as f64);
+                compared.losses = Some(Losses::Shares(losses.into_iter().map(|l| l.clamp(0.0, 1.0)).collect()));
+            }
+            Metric::Equal => {
+                compared.losses = Some(shares(reference, got, n, |r, g| r != g));
+                compared.figures.error = None;
+            }
+            Metric::Decisions => {
+                let losses = shares(reference, got, n, |r, g| (r >= rule.threshold) != (g >= rule.threshold));
+                compared.figures.decisions = Some(1.0 - losses.mean());
+                let deviation = root_mean_square(reference, got);
+                let margins = reference.values.iter().map(|&r| flip(f64::from((r - rule.threshold).abs()), deviation));
+                compared.expected = Some(margins.sum::<f64>() / reference.values.len().max(1) as f64);
+                // Decisions that are nearly all alike say nothing about a score that is lost.
+                compared.dead |= squares.mean() > GUARD;
+                compared.losses = Some(losses);
+            }
+            _ => compared.losses = Some(squares),
+        }
+        compared
+    }
+
+    fn scores(&self, compared: &mut Compared, rule: &Rule, before: &Tops, reference: &Output, got: &Output) {
+        let after = tops(got, rule.class_axis);
+        let n = reference.shape.first().copied().unwrap_or(1);
+        let positions = before.positions.max(1);
+        let deviation = margin_deviation(reference, got, rule.class_axis);
+        let flips: Vec<f64> = before.margin.iter().map(|&m| flip(f64::from(m), deviation)).collect();
+        let changed: Vec<usize> = before
+            .first
+            .chunks_exact(positions)
+            .zip(after.first.chunks_exact(positions))
+            .map(|(b, a)| b.iter().zip(a).filter(|(b, a)| b != a).count())
+            .collect();
+        let whole = changed.iter().filter(|&&c| c > 0).count();
+        if positions > 1 {
+            compared.figures.sequence = Some(1.0 - whole as f64 / n.max(1) as f64);
+        }
+        compared.figures.agreement = Some(1.0 - changed.iter().sum::<usize>() as f64 / (n * positions).max(1) as f64);
+        let labels = self.labels.as_deref().filter(|l| positions == 1 && l.len() == n);
+        let right = |top: u32, label: i64| i64::from(top) == label;
+        if let Some(labels) = labels {
+            let accuracy = |tops: &Tops| {
+                tops.first.iter().zip(labels).filter(|&(&t, &l)| right(t, l)).count() as f64 / n.max(1) as f64
+            };
+            compared.figures.accuracy = Some((accuracy(before), accuracy(&after)));
+        }
+        match (rule.metric, labels) {
+            (Metric::Accuracy, Some(labels)) => {
+                let pairs = || before.first.iter().zip(&after.first).zip(labels);
+                let lost = pairs().filter(|&((&b, &a), &l)| right(b, l) && !right(a, l)).count();
+                let won = pairs().filter(|&((&b, &a), &l)| !right(b, l) && right(a, l)).count();
+                compared.losses = Some(Losses::Paired { lost, won, n });
+                // Where the original is wrong and its second choice right, a flip is a gain.
+                let effect = before.first.iter().zip(&before.second).zip(labels).zip(&flips);
+                let expected: f64 = effect
+                    .map(|(((&first, &second), &label), &flip)| {
+                        flip * (f64::from(u8::from(right(first, label))) - f64::from(u8::from(right(second, label))))
+                    })
+                    .sum();
+                compared.expected = Some((expected / n.max(1) as f64).max(0.0));
+            }
+            (Metric::Positions, _) if positions > 1 => {
+                let shares = changed.iter().map(|&c| c as f64 / positions as f64).collect();
+                compared.losses = Some(Losses::Shares(shares));
+                compared.expected = Some(flips.iter().sum::<f64>() / flips.len().max(1) as f64);
+            }
+            (Metric::Sequence, _) => {
+                let keep = |sample: &[f64]| 1.0 - sample.iter().map(|f| 1.0 - f).product::<f64>();
+                compared.losses = Some(Losses::Counts { lost: whole, n });
+                compared.expected = Some(flips.chunks_exact(positions).map(keep).sum::<f64>() / n.max(1) as f64);
+            }
+            _ => {
+                compared.losses = Some(Losses::Counts { lost: whole, n });
+                compared.expected = Some(flips.iter().sum::<f64>() / flips.len().max(1) as f64);
+            }
+        }
+    }
+}
+
+/// Refuses a metric that does not fit its output.
+fn check(rule: &Rule, output: &Output, labels: Option<&[i64]>) -> Result<(), Error> {
+    let refuse = |why: String| Err(Error::Shape(format!("output `{}` {why}", rule.output)));
+    let shape = &output.shape;
+    let axis = rule.class_axis.unwrap_or(shape.len().saturating_sub(1));
+    let positions: usize = shape.iter().enumerate().filter(|&(k, _)| k != 0 && k != axis).map(|(_, &d)| d).product();
+    match rule.metric {
+        Metric::TopClass | Metric::Accuracy | Metric::Positions | Metric::Sequence
+            if shape.len() < 2 || shape.get(axis).is_none_or(|&classes| classes < 2) =>
+        {
+            refuse(format!(
+                "has shape {shape:?}, which holds no scores of two classes or more: choose another metric than {}",
+                rule.metric
+            ))
+        }
+        Metric::TopClass | Metric::Accuracy if positions != 1 => refuse(format!(
+            "has shape {shape:?}, scores at {positions} positions: choose the metric positions or sequence instead of {}",
+            rule.metric
+        )),
+        Metric::Accuracy if labels.is_none() => {
+            refuse("cannot be judged by its accuracy without labels: give labels with the samples".into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// For every sample the share of its elements that `differ`.
+fn shares(reference: &Output, got: &Output, samples: usize, differ: impl Fn(f32, f32) -> bool) -> Losses {
+    let width = (reference.values.len() / samples.max(1)).max(1);
+    let rows = reference.values.chunks_exact(width).zip(got.values.chunks_exact(width));
+    let shares: Vec<f64> =
+        rows.map(|(r, g)| r.iter().zip(g).filter(|&(&r, &g)| differ(r, g)).count() as f64 / width as f64).collect();
+    if width == 1 {
+        return Losses::Counts { lost: shares.iter().filter(|&&s| s > 0.0).count(), n: shares.len() };
+    }
+    Losses::Shares(shares)
+}
+
+fn cosine_losses(reference: &Output, got: &Output, samples: usize) -> Vec<f64> {
+    let width = (reference.values.len() / samples.max(1)).max(1);
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
+    let rows = reference.values.chunks_exact(width).zip(got.values.chunks_exact(width));
+    rows.map(|(r, g)| {
+        let lengths = (dot(r, r) * dot(g, g)).sqrt();
+        // Of two vectors of zeros none has a direction to lose.
+        if lengths == 0.0 { f64::from(u8::from(r != g)) } else { 1.0 - dot(r, g) / lengths }
+    })
+    .collect()
+}
+
+fn root_mean_square(reference: &Output, got: &Output) -> f64 {
+    let squares = reference.values.iter().zip(&got.values).map(|(&r, &g)| (f64::from(g) - f64::from(r)).powi(2));
+    (squares.sum::<f64>() / reference.values.len().max(1) as f64).sqrt()
+}
+
+#[cfg(test)]
+mod tests;

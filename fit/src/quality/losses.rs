@@ -1,0 +1,172 @@
+//! What was lost on each sample, and what that says about samples that were not measured.
+
+use super::bounds;
+
+/// Losses of one output, one entry a sample, in a form that says how they may be extrapolated.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Losses {
+    /// Lost or not: top class, exact sequence.
+    Counts {
+        /// Samples lost.
+        lost: usize,
+        /// Samples in all.
+        n: usize,
+    },
+    /// What the labels say of two models: lost where only the original was right, won where only the compiled one was.
+    Paired {
+        /// Samples that only the original got right.
+        lost: usize,
+        /// Samples that only the compiled model got right.
+        won: usize,
+        /// Samples in all.
+        n: usize,
+    },
+    /// Losses between 0 and 1.
+    Shares(Vec<f64>),
+    /// Squared errors and squared signals; the loss is the root of the ratio of their sums.
+    Squares {
+        /// Squared error of each sample.
+        error: Vec<f64>,
+        /// Square of the signal of each sample.
+        signal: Vec<f64>,
+    },
+}
+
+/// Most samples that are ever asked for.
+const MOST: usize = 100_000_000;
+
+impl Losses {
+    /// Samples measured.
+    #[must_use]
+    pub fn samples(&self) -> usize {
+        match self {
+            Losses::Counts { n, .. } | Losses::Paired { n, .. } => *n,
+            Losses::Shares(losses) => losses.len(),
+            Losses::Squares { error, .. } => error.len(),
+        }
+    }
+
+    /// The loss on these samples. Below 0 where more was won than lost.
+    #[must_use]
+    pub fn mean(&self) -> f64 {
+        match self {
+            Losses::Counts { lost, n } => *lost as f64 / (*n).max(1) as f64,
+            Losses::Paired { lost, won, n } => (*lost as f64 - *won as f64) / (*n).max(1) as f64,
+            Losses::Shares(losses) => losses.iter().sum::<f64>() / losses.len().max(1) as f64,
+            Losses::Squares { error, signal } => {
+                let (error, signal) = (error.iter().sum::<f64>(), signal.iter().sum::<f64>());
+                if error == 0.0 { 0.0 } else { (error / signal.max(f64::MIN_POSITIVE)).sqrt() }
+            }
+        }
+    }
+
+    /// Standard error of [`Losses::mean`], for a rough idea of how far it may be off.
+    #[must_use]
+    pub fn deviation(&self) -> f64 {
+        let n = self.samples().max(2) as f64;
+        match self {
+            Losses::Counts { .. } | Losses::Paired { .. } => {
+                let (lost, won) = match self {
+                    Losses::Paired { lost, won, .. } => (*lost as f64, *won as f64),
+                    Losses::Counts { lost, .. } => (*lost as f64, 0.0),
+                    _ => (0.0, 0.0),
+                };
+                ((lost + won - (lost - won).powi(2) / n) / (n * (n - 1.0))).max(0.0).sqrt()
+            }
+            Losses::Shares(losses) => {
+                let mean = self.mean();
+                (losses.iter().map(|l| (l - mean).powi(2)).sum::<f64>() / (n * (n - 1.0))).sqrt()
+            }
+            Losses::Squares { error, signal } => {
+                let (e, s) = (error.iter().sum::<f64>() / n, signal.iter().sum::<f64>() / n);
+                if e == 0.0 || s == 0.0 {
+                    return 0.0;
+                }
+                let squares: f64 = error.iter().zip(signal).map(|(x, y)| (x / e - y / s).powi(2)).sum();
+                self.mean() / 2.0 * (squares / (n * (n - 1.0))).sqrt()
+            }
+        }
+    }
+
+    /// The largest loss on all samples that these leave possible, wrong with probability at most `delta`; `None` where so few
+    /// samples say nothing.
+    #[must_use]
+    pub fn upper_bound(&self, delta: f64) -> Option<f64> {
+        match self {
+            Losses::Counts { n: 0, .. } | Losses::Paired { n: 0, .. } => None,
+            Losses::Counts { lost, n } => Some(bounds::clopper_pearson(*lost, *n, delta)),
+            Losses::Paired { lost, won, n } => Some(bounds::paired(*lost, *won, *n, delta)),
+            Losses::Shares(losses) if losses.is_empty() => None,
+            Losses::Shares(losses) => Some(bounds::bounded_mean(self.mean(), losses.len(), delta)),
+            Losses::Squares { error, .. } if error.iter().all(|&e| e == 0.0) && error.len() >= bounds::FEWEST => {
+                Some(0.0)
+            }
+            Losses::Squares { error, signal } => bounds::ratio(error, signal, delta),
+        }
+    }
+
+    /// How many samples, with losses at the rate of these, would bring the bound within `tolerance`; `None` where no number
+    /// would, because the loss itself is not within it.
+    #[must_use]
+    pub fn samples_needed(&self, tolerance: f64, delta: f64) -> Option<usize> {
+        let mean = self.mean().max(0.0);
+        let n = self.samples();
+        if n == 0 || mean >= tolerance {
+            return None;
+        }
+        let bound_at = |more: usize| -> f64 {
+            let scaled = |count: usize| (count as f64 / n as f64 * more as f64).ceil() as usize;
+            match self {
+                Losses::Counts { lost, .. } => bounds::clopper_pearson(scaled(*lost), more, delta),
+                Losses::Paired { lost, won, .. } => bounds::paired(scaled(*lost), scaled(*won), more, delta),
+                Losses::Shares(_) => bounds::bounded_mean(mean, more, delta),
+                // The logarithm of the bound comes closer with the root of the number.
+                Losses::Squares { .. } => match self.upper_bound(delta) {
+                    Some(bound) => mean * (bound / mean).powf((n as f64 / more as f64).sqrt()),
+                    None if more < bounds::FEWEST => f64::INFINITY,
+                    None => mean,
+                },
+            }
+        };
+        let (mut low, mut high) = (n, n);
+        while bound_at(high) > tolerance {
+            if high >= MOST {
+                return None;
+            }
+            low = high;
+            high = high.saturating_mul(2);
+        }
+        while high - low > (high / 100).max(1) {
+            let middle = usize::midpoint(low, high);
+            if bound_at(middle) > tolerance { low = middle } else { high = middle }
+        }
+        Some(high)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_needed_bring_the_bound_within_the_tolerance() {
+        let none_lost = Losses::Counts { lost: 0, n: 64 };
+        assert!((none_lost.upper_bound(0.05).unwrap() - 0.0457).abs() < 1e-3);
+        let needed = none_lost.samples_needed(0.01, 0.05).unwrap();
+        assert!((299..=303).contains(&needed), "{needed}");
+        assert_eq!(Losses::Counts { lost: 1, n: 64 }.samples_needed(0.01, 0.05), None);
+        let paired = Losses::Paired { lost: 2, won: 2, n: 400 };
+        let needed = paired.samples_needed(0.01, 0.05).unwrap();
+        assert!(needed > 400 && needed < 2000, "{needed}");
+        let squares =
+            Losses::Squares { error: (0..50).map(|k| 1e-5 * f64::from(k % 7)).collect(), signal: vec![1.0; 50] };
+        assert!(squares.upper_bound(0.05).unwrap() > squares.mean());
+        assert!(squares.samples_needed(squares.mean() * 1.01, 0.05).unwrap() > 50);
+    }
+
+    #[test]
+    fn more_may_be_won_than_lost() {
+        let gain = Losses::Paired { lost: 1, won: 5, n: 100 };
+        assert!(gain.mean() < 0.0 && gain.upper_bound(0.05).unwrap() >= 0.0);
+    }
+}

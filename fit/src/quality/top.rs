@@ -1,0 +1,113 @@
+//! Largest scores: which class wins, and how easily it might be another.
+
+use statrs::function::erf::erfc;
+
+use crate::runner::Output;
+
+/// Index of the largest score, and of the second largest, at every position of every sample; the first one on a tie. The class
+/// axis is `axis`, or the last one; the samples lie on the first. A single axis is one score a sample, so always class 0.
+pub(super) struct Tops {
+    /// Positions of a sample.
+    pub(super) positions: usize,
+    /// One entry for each position, sample after sample.
+    pub(super) first: Vec<u32>,
+    pub(super) second: Vec<u32>,
+    /// Score of the first minus that of the second.
+    pub(super) margin: Vec<f32>,
+}
+
+pub(super) fn tops(output: &Output, axis: Option<usize>) -> Tops {
+    let shape = &output.shape;
+    let axis = axis.filter(|&a| a > 0 && a < shape.len()).unwrap_or(shape.len().saturating_sub(1));
+    let samples = shape.first().copied().unwrap_or(0);
+    let (classes, before, after) = if shape.len() < 2 {
+        (1, 1, 1)
+    } else {
+        (shape[axis], shape[1..axis].iter().product::<usize>(), shape[axis + 1..].iter().product::<usize>())
+    };
+    let positions = before * after;
+    let mut found = Tops { positions, first: Vec::new(), second: Vec::new(), margin: Vec::new() };
+    for sample in output.values.chunks_exact((positions * classes).max(1)).take(samples) {
+        for b in 0..before {
+            for a in 0..after {
+                let score = |class: usize| sample[(b * classes + class) * after + a];
+                let (mut first, mut second) = ((0, f32::NEG_INFINITY), (0, f32::NEG_INFINITY));
+                for class in 0..classes {
+                    let v = score(class);
+                    if v > first.1 {
+                        (first, second) = ((class, v), first);
+                    } else if v > second.1 {
+                        second = (class, v);
+                    }
+                }
+                found.first.push(u32::try_from(first.0).unwrap_or(u32::MAX));
+                found.second.push(u32::try_from(second.0).unwrap_or(u32::MAX));
+                found.margin.push(first.1 - second.1);
+            }
+        }
+    }
+    found
+}
+
+/// Standard deviation of the difference of two scores of `got`, given what the original's were: σ² is twice the mean squared
+/// error of a score. `classes` scores stand together; a shift common to them changes no ranking, so it is left out.
+pub(super) fn margin_deviation(reference: &Output, got: &Output, axis: Option<usize>) -> f64 {
+    let shape = &reference.shape;
+    let axis = axis.filter(|&a| a > 0 && a < shape.len()).unwrap_or(shape.len().saturating_sub(1));
+    let classes = shape.get(axis).copied().unwrap_or(1);
+    let after: usize = shape[(axis + 1).min(shape.len())..].iter().product();
+    if classes < 2 {
+        return 0.0;
+    }
+    let (mut power, mut groups) = (0.0, 0usize);
+    let blocks = reference.values.chunks_exact(classes * after).zip(got.values.chunks_exact(classes * after));
+    for (r, g) in blocks {
+        for a in 0..after {
+            let difference = |class: usize| f64::from(g[class * after + a]) - f64::from(r[class * after + a]);
+            let shift = (0..classes).map(difference).sum::<f64>() / classes as f64;
+            power += (0..classes).map(|c| (difference(c) - shift).powi(2)).sum::<f64>();
+            groups += 1;
+        }
+    }
+    (2.0 * power / (groups.max(1) * (classes - 1)) as f64).sqrt()
+}
+
+/// P(Z > margin/σ) for a standard normal Z: how likely it is that a winner with this margin loses.
+pub(super) fn flip(margin: f64, deviation: f64) -> f64 {
+    if deviation == 0.0 { 0.0 } else { 0.5 * erfc(margin / deviation / std::f64::consts::SQRT_2) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn output(shape: &[usize], values: &[f32]) -> Output {
+        Output { shape: shape.to_vec(), values: values.to_vec() }
+    }
+
+    #[test]
+    fn the_class_axis_decides() {
+        // [1 sample, 2 classes, 3 positions]
+        let o = output(&[1, 2, 3], &[1.0, 5.0, 0.0, 2.0, 3.0, 0.0]);
+        let t = tops(&o, Some(1));
+        assert_eq!((t.positions, t.first.as_slice()), (3, &[1, 0, 0][..]));
+        let t = tops(&o, None);
+        assert_eq!((t.positions, t.first.as_slice(), t.second.as_slice()), (2, &[1, 1][..], &[0, 0][..]));
+        assert_eq!(t.margin, [4.0, 1.0]);
+    }
+
+    #[test]
+    fn flips_follow_the_normal_distribution() {
+        for (x, p) in [(0.0, 0.5), (1.0, 0.158_655), (1.96, 0.024_998), (3.0, 0.001_350)] {
+            assert!((flip(x, 1.0) - p).abs() < 1e-6, "{x}");
+        }
+        assert_eq!(flip(0.0, 0.0), 0.0);
+    }
+
+    #[test]
+    fn shifts_common_to_all_classes_do_not_count() {
+        let r = output(&[2, 2], &[1.0, 0.0, 0.0, 3.0]);
+        assert_eq!(margin_deviation(&r, &output(&[2, 2], &[2.0, 1.0, 5.0, 8.0]), None), 0.0);
+        assert!(margin_deviation(&r, &output(&[2, 2], &[2.0, 0.0, 0.0, 4.0]), None) > 0.5);
+    }
+}
