@@ -329,10 +329,11 @@ impl Run<'_> {
         if tested.rejected > 0 {
             let one = tested.rejected == 1;
             self.notes.push(format!(
-                "{} smaller choice{} passed on the selection samples but not on the held-out ones and {} given up.",
+                "{} smaller choice{} that passed on the selection samples {} given up: the held-out ones do not speak for {}.",
                 tested.rejected,
                 if one { "" } else { "s" },
-                if one { "was" } else { "were" }
+                if one { "was" } else { "were" },
+                if one { "it" } else { "them" }
             ));
         }
         Ok(Decision { selection, choice: tested.choice })

@@ -8,7 +8,7 @@ use statrs::function::beta::beta_reg;
 /// Halvings of an interval of length one: the bound is found to 2⁻⁴⁰.
 const HALVINGS: usize = 40;
 /// Share of δ spent on the losses alone in [`paired`], the rest being for the difference.
-const LOSSES_ALONE: f64 = 0.8;
+const LOSSES_ALONE: f64 = 0.9;
 /// Share of δ spent on the range of the nuisance parameter of [`difference`].
 const NUISANCE: f64 = 0.05;
 /// Values of that parameter that are tried.
