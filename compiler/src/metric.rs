@@ -50,6 +50,12 @@ impl Yardstick {
                 )));
             }
         }
+        if let Some((name, _)) = options.metrics.iter().find(|m| m.1 == Metric::Accuracy && !labelled) {
+            let which = name.as_ref().map_or("outputs".to_owned(), |name| format!("output `{name}`"));
+            return Err(Error::Usage(format!(
+                "{which} cannot be judged by accuracy, because the held-out samples have no labels: give labels with the samples"
+            )));
+        }
         let mut judged = Vec::new();
         for (info, output) in infos.iter().zip(outputs) {
             judged.push(judge_output(model, info, output, samples, options));

@@ -1,0 +1,218 @@
+//! The number everything is steered by: a metric for every output, and what held-out samples show.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use adntn_compiler::report::{Claim, OutputReport, QualityReport};
+use adntn_compiler::{CustomMetric, Metric, Options, Report, compile};
+use adntn_onnx::pb;
+use common::{graph, node, run, samples, smooth, stderr, tensor, write};
+
+fn report(dir: &Path, more: &[&str]) -> Report {
+    let mut args = vec!["in.onnx", "out.onnx", "-c", "x.npy", "--report", "report.json"];
+    args.extend(more);
+    let output = run(dir, &args);
+    assert!(output.status.success(), "{}", stderr(&output));
+    serde_json::from_slice(&std::fs::read(dir.join("report.json")).unwrap()).unwrap()
+}
+
+fn quality(dir: &Path, more: &[&str]) -> QualityReport {
+    report(dir, more).quality.unwrap()
+}
+
+/// The perceptron with more nodes at its end, whose outputs have the names and element types given.
+fn ends_with(dir: &Path, nodes: Vec<pb::NodeProto>, outputs: &[(&str, pb::tensor_proto::DataType)]) {
+    write(dir, "in.onnx", |m| {
+        let graph = graph(m);
+        graph.node.extend(nodes);
+        graph.output = outputs
+            .iter()
+            .map(|&(name, element)| {
+                let tensor = pb::type_proto::Tensor { elem_type: Some(element as i32), shape: None };
+                let value = Some(pb::type_proto::Value::TensorType(tensor));
+                let r#type = Some(pb::TypeProto { value, ..Default::default() });
+                pb::ValueInfoProto { name: Some(name.into()), r#type, ..Default::default() }
+            })
+            .collect();
+    });
+}
+
+const FLOAT: pb::tensor_proto::DataType = pb::tensor_proto::DataType::Float;
+
+fn metrics(quality: &QualityReport) -> Vec<Metric> {
+    quality.outputs.iter().map(|o| o.metric).collect()
+}
+
+#[test]
+fn outputs_without_evidence_of_classes_are_held_to_their_error() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "in.onnx", |_| {});
+    samples(dir.path(), "x.npy", 256);
+    let quality = quality(dir.path(), &["-t", "10%"]);
+    let output: &OutputReport = &quality.outputs[0];
+    assert_eq!((output.metric, output.agreement), (Metric::Error, None));
+    assert_eq!((output.loss, output.loss), (output.error, Some(quality.loss)));
+    assert!(quality.loss <= 0.1 && quality.upper_bound.unwrap() > quality.loss, "{quality:?}");
+}
+
+#[test]
+fn the_dial_reaches_below_one_percent() {
+    let dir = tempfile::tempdir().unwrap();
+    // Low rank: cheap to reproduce to float16's precision.
+    let wave = |k: usize| ((k / 96) as f32 * 0.3).sin() * ((k % 96) as f32 * 0.2).cos();
+    write(dir.path(), "in.onnx", |m| {
+        graph(m).initializer[0] = tensor("hidden.weight", &[48, 96], &(0..48 * 96).map(wave).collect::<Vec<_>>());
+        graph(m).initializer[1] = tensor("hidden.bias", &[96], &[0.1; 96]);
+        graph(m).initializer[2] = tensor("head.weight", &[96, 8], &smooth(96, 8));
+    });
+    samples(dir.path(), "x.npy", 256);
+    let report = report(dir.path(), &[]);
+    assert!(report.layers.iter().any(|l| l.replaced), "{report:?}");
+    assert_eq!(report.quality.unwrap().claim, Claim::Shown);
+}
+
+#[test]
+fn every_output_counts_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let nodes = vec![node("Mul", "scale", &["y", "thousand"], "large"), node("Tanh", "small", &["sum"], "small")];
+    ends_with(dir.path(), nodes, &[("large", FLOAT), ("small", FLOAT)]);
+    let path = dir.path().join("in.onnx");
+    let mut model = <pb::ModelProto as prost::Message>::decode(&std::fs::read(&path).unwrap()[..]).unwrap();
+    graph(&mut model).initializer.push(tensor("thousand", &[1], &[1000.0]));
+    std::fs::write(&path, prost::Message::encode_to_vec(&model)).unwrap();
+    samples(dir.path(), "x.npy", 256);
+    let quality = quality(dir.path(), &["-t", "20%"]);
+    assert_eq!(metrics(&quality), [Metric::Error, Metric::Error]);
+    let losses: Vec<f64> = quality.outputs.iter().map(|o| o.loss.unwrap()).collect();
+    assert!(quality.loss == losses[0].max(losses[1]) && quality.loss <= 0.2, "{losses:?}");
+}
+
+#[test]
+fn softmax_is_evidence_and_the_error_is_told_beside_it() {
+    let dir = tempfile::tempdir().unwrap();
+    ends_with(dir.path(), vec![node("Softmax", "softmax", &["y"], "p")], &[("p", FLOAT)]);
+    samples(dir.path(), "x.npy", 512);
+    let quality = quality(dir.path(), &["-t", "5%"]);
+    let output = &quality.outputs[0];
+    assert_eq!(output.metric, Metric::TopClass);
+    assert!(output.error.is_some() && output.agreement.unwrap() >= 0.95, "{output:?}");
+    assert_eq!(quality.samples, 128);
+}
+
+#[test]
+fn labels_are_judged_by_class_and_told_with_the_agreement() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "in.onnx", |_| {});
+    samples(dir.path(), "x.npy", 512);
+    let labels = ndarray::Array1::from_iter((0..512i64).map(|k| k % 8));
+    ndarray_npy::write_npy(dir.path().join("labels.npy"), &labels).unwrap();
+    let quality = quality(dir.path(), &["-t", "30%", "--labels", "labels.npy"]);
+    assert_eq!(metrics(&quality), [Metric::Accuracy]);
+    assert!(quality.accuracy().is_some() && quality.outputs[0].agreement.is_some());
+}
+
+#[test]
+fn booleans_are_compared_as_such_and_classes_by_position() {
+    let dir = tempfile::tempdir().unwrap();
+    let nodes = vec![node("Greater", "decide", &["y", "zero"], "b")];
+    ends_with(dir.path(), nodes, &[("b", pb::tensor_proto::DataType::Bool)]);
+    let path = dir.path().join("in.onnx");
+    let mut model = <pb::ModelProto as prost::Message>::decode(&std::fs::read(&path).unwrap()[..]).unwrap();
+    graph(&mut model).initializer.push(tensor("zero", &[1], &[0.0]));
+    std::fs::write(&path, prost::Message::encode_to_vec(&model)).unwrap();
+    samples(dir.path(), "x.npy", 256);
+    let quality = quality(dir.path(), &["-t", "5%"]);
+    assert_eq!(metrics(&quality), [Metric::Equal]);
+    assert!(quality.outputs[0].loss.unwrap() <= 0.05 && quality.outputs[0].agreement.is_none());
+}
+
+#[test]
+fn a_probability_is_judged_by_its_decisions_and_its_error() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "in.onnx", |m| {
+        graph(m).initializer[2] = tensor("head.weight", &[64, 1], &smooth(64, 1));
+        graph(m).node.push(node("Sigmoid", "sigmoid", &["y"], "p"));
+        graph(m).output[0].name = Some("p".into());
+        graph(m).output[0].r#type = None;
+    });
+    samples(dir.path(), "x.npy", 512);
+    let judged = quality(dir.path(), &["-t", "5%"]);
+    let output = &judged.outputs[0];
+    assert_eq!(output.metric, Metric::Decisions);
+    assert!(output.decisions.unwrap() >= 0.95 && output.error.unwrap() < 0.5 && !output.dead, "{output:?}");
+    assert_eq!(metrics(&quality(dir.path(), &["-t", "5%", "--metric", "p=error"])), [Metric::Error]);
+}
+
+#[test]
+fn few_samples_show_little_and_the_report_says_how_many_would_do() {
+    let dir = tempfile::tempdir().unwrap();
+    ends_with(dir.path(), vec![node("Softmax", "softmax", &["y"], "p")], &[("p", FLOAT)]);
+    samples(dir.path(), "x.npy", 64);
+    let few = report(dir.path(), &[]);
+    let judged = few.quality.clone().unwrap();
+    assert_eq!((judged.claim, judged.samples), (Claim::NotShown, 16));
+    // Sixteen samples without a loss leave 17 % possible.
+    assert!(judged.loss == 0.0 && (0.15..0.2).contains(&judged.upper_bound.unwrap()), "{judged:?}");
+    assert!((299..=310).contains(&judged.samples_needed.unwrap()), "{judged:?}");
+    samples(dir.path(), "x.npy", 1000);
+    let many = quality(dir.path(), &[]);
+    assert_eq!(many.claim, Claim::Shown);
+    assert!(many.upper_bound.unwrap() <= 0.01 && many.samples >= 300, "{many:?}");
+    // A lower confidence needs fewer.
+    samples(dir.path(), "x.npy", 512);
+    assert_eq!(quality(dir.path(), &["--confidence", "60%"]).claim, Claim::Shown);
+}
+
+#[test]
+fn what_was_seen_shows_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "in.onnx", |_| {});
+    samples(dir.path(), "x.npy", 400);
+    let report = report(dir.path(), &["--held-out", "x.npy", "-t", "20%"]);
+    let judged = report.quality.unwrap();
+    assert_eq!((judged.claim, judged.upper_bound), (Claim::NotShown, None));
+    assert!(report.notes.iter().any(|n| n.contains("unseen")), "{:?}", report.notes);
+}
+
+#[test]
+fn metrics_that_do_not_fit_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "in.onnx", |_| {});
+    samples(dir.path(), "x.npy", 64);
+    for (args, words) in [
+        (["--metric", "nowhere=error"], vec!["`nowhere`", "it has: y"]),
+        (["--metric", "likeness"], vec!["likeness", "top-class", "cosine"]),
+        (["--metric", "accuracy"], vec!["accuracy", "have no labels"]),
+        (["--confidence", "100%"], vec!["below 100%"]),
+        (["--confidence", "0"], vec!["above 0%"]),
+    ] {
+        let output = run(dir.path(), &[&["in.onnx", "out.onnx", "-c", "x.npy"], &args[..]].concat());
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {text}");
+        assert!(words.iter().all(|w| text.contains(w)), "{args:?}: {text}");
+        assert!(!dir.path().join("out.onnx").exists());
+    }
+}
+
+#[test]
+fn a_function_of_the_caller_may_judge() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "in.onnx", |_| {});
+    samples(dir.path(), "x.npy", 512);
+    let mut options = Options::new(dir.path().join("in.onnx"), dir.path().join("out.onnx"));
+    options.calibration = Some(dir.path().join("x.npy"));
+    options.tolerance = 0.05;
+    // Only signs matter.
+    options.metric_function = Some(CustomMetric(Arc::new(|before, after, _| {
+        let rows = before[0].values.chunks(8).zip(after[0].values.chunks(8));
+        rows.map(|(b, a)| b.iter().zip(a).filter(|(b, a)| b.signum() != a.signum()).count() as f64 / 8.0).collect()
+    })));
+    let report = compile(&options).unwrap();
+    let judged = report.quality.as_ref().unwrap();
+    let last = judged.outputs.last().unwrap();
+    assert_eq!((last.metric, last.loss), (Metric::Custom, Some(judged.loss)));
+    assert!(judged.loss <= 0.05 && report.file_ratio().unwrap() > 1.0, "{judged:?}");
+}
