@@ -1,7 +1,7 @@
 //! The generators on offer for a weight of a given shape.
 
 use adntn_networks::{Bonds, GeneratorSpec, Shape};
-use adntn_passes::Candidate;
+use adntn_passes::{Candidate, FOLDABLE_BYTES};
 
 use crate::layout::{Offer, layouts};
 use crate::options::Options;
@@ -50,6 +50,19 @@ impl Family {
         small.then(|| shape.parameters())
     }
 
+    /// The largest bond of the generator with this bond dimension: legs may carry less.
+    pub(crate) fn carries(&self, bond: usize) -> usize {
+        let Ok(shape) = Shape::new(&self.spec(bond)) else { return 0 };
+        let inner = shape.levels.iter().rev().skip(1);
+        inner.map(|dims| dims.iter().copied().max().unwrap_or(0)).min().unwrap_or(0)
+    }
+
+    /// Bytes of the padded weight, the largest tensor that forming it needs.
+    fn formed_bytes(&self) -> u64 {
+        let layout = &self.unbound.layout;
+        (layout.outputs() as u64).saturating_mul(layout.inputs() as u64).saturating_mul(4)
+    }
+
     /// Smallest and largest parameter count on offer.
     pub(crate) fn parameter_range(&self) -> Option<(usize, usize)> {
         Some((self.parameters(*self.bonds.first()?)?, self.parameters(*self.bonds.last()?)?))
@@ -67,6 +80,9 @@ pub(crate) fn families(candidate: &Candidate, options: &Options) -> Vec<Family> 
     let mut all = Vec::new();
     for layout in layouts(candidate, options) {
         let mut family = Family::new(candidate, layout, options);
+        if family.formed_bytes() >= FOLDABLE_BYTES {
+            continue;
+        }
         let mut previous = 0;
         for &bond in &ladder {
             match family.parameters(bond) {
@@ -83,6 +99,22 @@ pub(crate) fn families(candidate: &Candidate, options: &Options) -> Vec<Family> 
         }
     }
     all
+}
+
+/// Why there is no family for a weight, if there is none.
+pub(crate) fn obstacle(candidate: &Candidate, options: &Options) -> Option<String> {
+    if !families(candidate, options).is_empty() {
+        return None;
+    }
+    let layouts = layouts(candidate, options);
+    let too_large = |layout: Offer| Family::new(candidate, layout, options).formed_bytes() >= FOLDABLE_BYTES;
+    Some(if layouts.is_empty() {
+        "no gain: no leg layout fits this weight".into()
+    } else if layouts.into_iter().all(too_large) {
+        "stays dense: a generator forms the weight when the model is loaded, and runtimes fold only tensors below 1 GiB".into()
+    } else {
+        "no gain: no generator is smaller than this weight".into()
+    })
 }
 
 /// The generator in the middle of those on offer by number of parameters: its family and bond dimension.

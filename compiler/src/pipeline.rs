@@ -51,6 +51,7 @@ impl Run<'_> {
         let model = Model::open(&self.options.input)?;
         let survey = find_candidates_with(&model, &FindOptions { min_elements: self.options.min_elements });
         check::weights(&self.options.input, &survey)?;
+        check::patterns(self.options, &survey)?;
         let (chosen, passed_over) = self.filter(&survey);
         layout::check(&chosen, self.options)?;
         self.note_kernel_legs(&chosen);
@@ -61,7 +62,7 @@ impl Run<'_> {
         let samples = self.samples(&model)?;
         let mut layers = self.layers(&model, &chosen, samples.as_ref())?;
         let trained = self.options.fit == FitKind::EndToEnd;
-        let (decision, training, rest) = if trained {
+        let (mut decision, training, rest) = if trained {
             self.train(&model, &mut layers, samples.as_ref())?
         } else {
             (self.decide(&model, &mut layers, samples.as_ref())?, None, Patch::default())
@@ -69,7 +70,8 @@ impl Run<'_> {
 
         layers.iter_mut().for_each(Layer::end_search);
         self.enter("writing");
-        let written = self.write(&model, &layers, &decision.choice, rest.clone())?;
+        let (patch, rest) = self.settle(&model, &mut layers, &mut decision.choice, rest)?;
+        let written = self.write(&model, &patch)?;
 
         self.enter("verifying");
         let emitted = Model::open(&self.options.output)?;
@@ -91,9 +93,10 @@ impl Run<'_> {
         }
         let mut reports = Vec::new();
         for ((layer, key), effect) in layers.iter().zip(&decision.choice).zip(effects) {
-            let row = describe::layer(layer, *key, effect, self.options, &decision.selection)?;
+            let own = self.own(layer.candidate);
+            let row = describe::layer(layer, *key, effect, &own, &decision.selection)?;
             if row.1.network.is_some() || !layer.has_gain() {
-                self.notes.extend(menu::bond_note(layer.candidate, row.1.network.as_ref(), self.options));
+                self.notes.extend(menu::bond_note(layer.candidate, row.1.network.as_ref(), &own));
             }
             reports.push(row);
         }
@@ -104,13 +107,13 @@ impl Run<'_> {
             bytes: written,
             parameters: describe::parameters(&emitted),
         });
-        let layers = reports.into_iter().map(|(_, r)| r).collect();
-        let mut report = self.report(&model, &survey, layers);
+        let rows = reports.into_iter().map(|(_, r)| r).collect();
+        let mut report = self.report(&model, &survey, rows);
         report.output = output;
         report.data = data;
         report.quality = quality;
         report.training = training;
-        report.stopped = Some(decision.selection.stopped);
+        report.stopped = Some(describe::stopped(&layers, &decision.choice, &decision.selection));
         Ok(report)
     }
 
@@ -234,8 +237,7 @@ impl Run<'_> {
             None => chosen.iter().map(|_| None).collect(),
         };
         let layers = chosen.iter().zip(absorbs).zip(grams);
-        let own = |c: &Candidate| self.options.for_layer(&c.layer, &c.weight);
-        Ok(layers.map(|((c, absorbs), gram)| Layer::new(model, c, gram, absorbs, &own(c))).collect())
+        Ok(layers.map(|((c, absorbs), gram)| Layer::new(model, c, gram, absorbs, &self.own(c))).collect())
     }
 
     fn decide(
@@ -303,17 +305,51 @@ impl Run<'_> {
         Ok((decision, outcome.report, outcome.patch))
     }
 
-    fn write(&mut self, model: &Model, layers: &[Layer<'_>], choice: &Choice, mut patch: Patch) -> Result<u64, Error> {
-        for (layer, key) in layers.iter().zip(choice) {
+    /// The settings of a layer.
+    fn own(&self, candidate: &Candidate) -> Options {
+        self.options.for_layer(&candidate.layer, &candidate.weight)
+    }
+
+    /// Everything that is to change in the file, and what of it is no generator. Generators are taken back, with all that was
+    /// trained beside them, where the file would be larger than it was.
+    fn settle(
+        &mut self,
+        model: &Model,
+        layers: &mut [Layer<'_>],
+        choice: &mut Choice,
+        rest: Patch,
+    ) -> Result<(Patch, Patch), Error> {
+        let unused = adntn_passes::drop_unused(model);
+        let mut patch = rest.clone();
+        for (layer, key) in layers.iter().zip(choice.iter()) {
             if let Some(key) = key {
                 patch.merge(layer.generator_patch(*key)?);
             }
         }
-        let mut edited = model.apply(&patch)?;
-        if edited.len() > model.size_bytes() {
-            // Cannot come from generators, each of which saves bytes; embedding external data can add a few.
-            edited = model.apply(&Patch::default())?;
+        // Without external data, since embedding it adds a few bytes to any file.
+        let (before, after) = (model.apply(&Patch::default())?.len(), model.apply(&patch)?.len());
+        let mut rest = rest;
+        if after > before {
+            self.notes.push(format!(
+                "With its generators the file would be larger than the original ({after} instead of {before} bytes), so no \
+                 weight was replaced and nothing that was trained is kept."
+            ));
+            for (layer, key) in layers.iter_mut().zip(choice.iter_mut()) {
+                if key.take().is_some() {
+                    layer.withdraw("stays dense: the file would be larger than the original");
+                }
+            }
+            (patch, rest) = (Patch::default(), Patch::default());
         }
+        if !unused.names.is_empty() {
+            self.notes.push(describe::unused(&unused));
+            patch.merge(unused.patch);
+        }
+        Ok((patch, rest))
+    }
+
+    fn write(&mut self, model: &Model, patch: &Patch) -> Result<u64, Error> {
+        let edited = model.apply(patch)?;
         let external = if self.options.external_data { ExternalData::Always } else { ExternalData::Auto };
         let written = edited.write(&self.options.output, external)?;
         Ok(written.model_bytes + written.data_bytes)
@@ -332,8 +368,9 @@ impl Run<'_> {
         }
         let mut layers = passed_over;
         for candidate in chosen {
-            let row = describe::possible(candidate, &menu::families(candidate, self.options));
-            self.notes.extend(menu::bond_note(candidate, row.network.as_ref(), self.options));
+            let own = self.own(candidate);
+            let row = describe::possible(model, candidate, &own);
+            self.notes.extend(menu::bond_note(candidate, row.network.as_ref(), &own));
             layers.push((candidate.id, row));
         }
         layers.sort_by_key(|l| l.0);
