@@ -151,3 +151,46 @@ pub(crate) fn bond_note(candidate: &Candidate, used: Option<&GeneratorSpec>, opt
         candidate.layer,
     ))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use adntn_passes::{LayerKind, Root, Stored, WeightSource};
+
+    use super::*;
+
+    fn candidate(outputs: usize, inputs: usize) -> Candidate {
+        Candidate {
+            id: 0,
+            layer: "fc".into(),
+            weight: "fc.weight".into(),
+            source: WeightSource {
+                root: Root::Initializer("fc.weight".into()),
+                identities: Vec::new(),
+                listed_input: false,
+            },
+            uses: Vec::new(),
+            dims: vec![outputs as i64, inputs as i64],
+            outputs,
+            inputs,
+            stored: Stored::OutputInput,
+            kind: LayerKind::Gemm,
+            bytes: 4 * (outputs * inputs) as u64,
+        }
+    }
+
+    #[test]
+    fn weights_that_runtimes_would_not_fold_get_no_generator() {
+        let options = Options::new("in.onnx", "out.onnx");
+        for (outputs, inputs) in [(1 << 14, 1 << 14), (1 << 15, 9000), (50_000, 6000)] {
+            let large = candidate(outputs, inputs);
+            assert!(families(&large, &options).is_empty());
+            assert!(obstacle(&large, &options).unwrap().contains("1 GiB"));
+        }
+        // One row less, and the layouts that need no padding are on offer.
+        let below = candidate((1 << 14) - 1, 1 << 14);
+        assert!(families(&below, &options).iter().all(|f| f.formed_bytes() < FOLDABLE_BYTES));
+        assert!(obstacle(&candidate(1 << 13, 1 << 14), &options).is_none());
+        assert_eq!(obstacle(&candidate(3, 3), &options).unwrap().split(':').next(), Some("no gain"));
+    }
+}

@@ -13,8 +13,8 @@ use adntn_onnx::{Model, pb};
 use crate::replace::DENSE_PART;
 
 /// The most characters of a layer's name, and how many of them are the end of a name that was cut.
-const LONGEST: usize = 96;
-const TAIL: usize = 40;
+const LONGEST: usize = 64;
+const TAIL: usize = 28;
 
 /// Hands out layer names that no other layer and no value or node of the model uses as a prefix.
 pub(crate) struct Namer {
