@@ -90,7 +90,13 @@ pub(crate) fn layer(
         let reason = if let Some(reason) = layer.obstacle() {
             reason
         } else if selection.stopped == StopReason::Given {
-            format!("no generator is {} times smaller than this weight or more", options.training.ratio)
+            let times = options.training.ratio;
+            match layer.is_larger_in_file() {
+                true => format!("no generator that is {times} times smaller takes fewer bytes in the file"),
+                false => format!("no generator is {times} times smaller than this weight or more"),
+            }
+        } else if selection.stopped == StopReason::Unmeasured {
+            format!("no smaller generator is within {:.2}% of this weight", options.tolerance * 100.0)
         } else if selection.accepted.iter().all(|c| c.iter().all(Option::is_none)) {
             format!("no generator keeps the model within {:.2}% of its quality", options.tolerance * 100.0)
         } else {
@@ -135,13 +141,16 @@ pub(crate) fn layer(
     Ok((candidate.id, row))
 }
 
-/// A sentence about initializers that were dropped.
-pub(crate) fn unused(unused: &Unused) -> String {
+/// A sentence about initializers that are left out, if there are any.
+pub(crate) fn unused(unused: &Unused) -> Option<String> {
     const SHOWN: usize = 3;
     let names: Vec<String> = unused.names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
-    let more = unused.names.len() - names.len();
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("Nothing reads {}{more} ({} bytes): left out.", names.join(", "), unused.bytes)
+    let more = match unused.names.len() - names.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let text = format!("Nothing reads {}{more} ({} bytes): left out of the output.", names.join(", "), unused.bytes);
+    (!names.is_empty()).then_some(text)
 }
 
 /// Dimensions of the legs of one side, the slowest varying first.

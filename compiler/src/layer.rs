@@ -1,19 +1,26 @@
 //! What is known of one replaceable layer during the search: its starts and fits, made once and kept.
 
+mod numbers;
+mod patches;
+mod ratio;
+
 use std::collections::BTreeMap;
 
 use adntn_fit::gram::Gram;
 use adntn_fit::layerwise::{Fitted, Target};
 use adntn_networks::start::Prepared;
 use adntn_networks::{Arrangement as _, Generator};
-use adntn_onnx::{Model, Patch};
-use adntn_passes::{Candidate, replace_by_dense, replace_by_generator};
+use adntn_onnx::Model;
+use adntn_passes::{Candidate, replace_by_generator};
 
 use crate::error::Error;
 use crate::menu::Family;
 use crate::observer::{Event, Observer};
 use crate::options::{CoreType, Options};
 use crate::training::FitKind;
+
+pub(crate) use numbers::Size;
+use numbers::{finite, round_to_half};
 
 /// A generator on offer: which family, which bond dimension.
 pub(crate) type Key = (usize, usize);
@@ -23,16 +30,6 @@ const MIN_GAIN: f64 = 0.05;
 
 /// What the starts of a family have in common is kept for weights of at most so many elements; it is as large as they are.
 const KEEP_PREPARED: usize = 1 << 20;
-
-/// Root mean squares of weights that are fitted as they are; others are brought near 1 by a power of two first, which changes
-/// no digit, so that squares and products stay within float32.
-const ORDINARY: std::ops::Range<f64> = 1e-6..1e6;
-/// Root mean squares beyond this leave no room for the values of a generator in float32.
-const REPRESENTABLE: std::ops::Range<f64> = 1e-35..1e35;
-/// Relative difference of start errors that says nothing about which generator does better after training.
-const LIKE_ERRORS: f64 = 0.05;
-/// A core is rounded to float16 only if that changes it by less, relative: tiny values would be lost.
-const MAX_ROUNDING: f64 = 1.0 / 256.0;
 
 /// Large intermediate results that live through one question only.
 #[derive(Default)]
@@ -281,7 +278,10 @@ impl<'a> Layer<'a> {
             at_hand.prepared = None;
             let Some(start) = self.starts.get(&key).cloned() else { return Err(self.unmade()) };
             let fitted = match self.improved(key, &start, &at_hand.weight, options, observer) {
-                Ok(fitted) => fitted,
+                Ok((fitted, bytes)) => {
+                    self.sizes.insert(key, bytes);
+                    fitted
+                }
                 // Numbers that run out of range leave the start, which was checked.
                 Err(e) if e.unsuitable().is_some() => {
                     let error = self.errors.get(&key).copied().unwrap_or(f64::INFINITY);
@@ -294,7 +294,7 @@ impl<'a> Layer<'a> {
         self.fits.get(&key).ok_or_else(|| Error::Internal("a fit was lost".into()))
     }
 
-    /// `start` after its fit to `weight`, the weight as it is fitted.
+    /// `start` after its fit to `weight`, the weight as it is fitted, and its bytes in the file.
     fn improved(
         &self,
         key: Key,
@@ -302,7 +302,7 @@ impl<'a> Layer<'a> {
         weight: &[f32],
         options: &Options,
         observer: &mut dyn Observer,
-    ) -> Result<Fitted, Error> {
+    ) -> Result<(Fitted, u64), Error> {
         let (what, layer) = (self.describe(key), &self.candidate.layer);
         let target = self.target(weight);
         let mut generator = start.clone();
@@ -313,47 +313,14 @@ impl<'a> Layer<'a> {
         self.round(&mut fitted.generator);
         fitted.error = finite(target.error(&fitted.generator), "the error of the fit")?;
         self.to_weight(&mut fitted.generator)?;
-        replace_by_generator(self.model, self.candidate, &fitted.generator)?;
-        Ok(fitted)
+        let bytes = replace_by_generator(self.model, self.candidate, &fitted.generator)?.added_bytes();
+        Ok((fitted, bytes))
     }
 
     /// The start for `key`, kept from now on.
     pub(crate) fn start(&mut self, key: Key) -> Result<Generator, Error> {
         self.keep_start(key, &mut AtHand::default())?;
         self.starts.get(&key).cloned().ok_or_else(|| self.unmade())
-    }
-
-    /// The generator for a given ratio: every family offers its largest with at most the weight's parameters over `ratio`, and
-    /// among these the start with the smallest error wins.
-    ///
-    /// Small generators all start with errors close to 1, which then say little: starts within [`LIKE_ERRORS`] of the best one
-    /// count as alike, and of these the one with the most legs and then the most parameters wins. Generators that are mere outer
-    /// products (χ = 1) or leave more than half of the parameters unused are looked at only where there are no others.
-    pub(crate) fn chosen_by_ratio(&mut self) -> Result<Option<Key>, Error> {
-        let most = self.candidate.elements() as f64 / self.ratio;
-        let mut offers: Vec<(usize, Key)> = Vec::new();
-        for (index, family) in self.families.iter().enumerate() {
-            let fitting = family.bonds.iter().filter_map(|&bond| Some((family.parameters(bond)?, (index, bond))));
-            offers.extend(fitting.filter(|(count, _)| *count as f64 <= most).max());
-        }
-        let families = &self.families;
-        prefer(&mut offers, |(_, key)| families[key.0].carries(key.1) > 1);
-        prefer(&mut offers, |(count, _)| 2.0 * *count as f64 >= most);
-        let mut at_hand = AtHand::default();
-        let mut made: Vec<(f64, usize, Key)> = Vec::new();
-        for (count, key) in offers {
-            let error = self.start_error(key, &mut at_hand)?;
-            if error.is_finite() && self.bytes(key) < self.candidate.bytes {
-                self.keep_start(key, &mut at_hand)?;
-                made.push((error, count, key));
-            }
-        }
-        let best = made.iter().map(|(error, ..)| *error).fold(f64::INFINITY, f64::min);
-        let alike = made.into_iter().filter(|(error, ..)| *error <= best * (1.0 + LIKE_ERRORS));
-        let key = alike.max_by_key(|&(_, count, key)| (self.families[key.0].leg_count(), count, std::cmp::Reverse(key)));
-        let key = key.map(|(.., key)| key);
-        self.starts.retain(|made, _| Some(*made) == key);
-        Ok(key)
     }
 
     /// Takes over a generator that was fitted elsewhere.
@@ -381,60 +348,8 @@ impl<'a> Layer<'a> {
         format!("{} {}, {} legs, χ={bond}", topology.title(), f.layout.name, f.leg_count())
     }
 
-    /// W as the generator makes it, O×I: the fitted one if there is a fit, else the start.
-    pub(crate) fn generated(&self, key: Key) -> Option<Vec<f32>> {
-        self.generator(key).map(Generator::matrix)
-    }
-
-    /// The patch that puts the generated weight in place of the trained one without emitting the generator.
-    pub(crate) fn dense_patch(&self, key: Key) -> Result<Patch, Error> {
-        let Some(matrix) = self.generated(key) else { return Err(self.unmade()) };
-        let mut patch = replace_by_dense(self.model, self.candidate, &matrix)?;
-        self.correct_bias(&matrix, &mut patch)?;
-        Ok(patch)
-    }
-
-    /// The patch that puts the generator itself in place of the weight.
-    pub(crate) fn generator_patch(&self, key: Key) -> Result<Patch, Error> {
-        let Some(generator) = self.generator(key) else { return Err(self.unmade()) };
-        let mut patch = replace_by_generator(self.model, self.candidate, generator)?;
-        if let Some(matrix) = self.generated(key).filter(|_| self.absorbs_mean) {
-            self.correct_bias(&matrix, &mut patch)?;
-        }
-        Ok(patch)
-    }
-
     fn unmade(&self) -> Error {
         Error::Internal(format!("no generator was made for layer {}", self.candidate.layer))
-    }
-
-    /// The mean of the layer's output error goes into its bias: `b + (W−G)·E[x]`.
-    fn correct_bias(&self, generated: &[f32], patch: &mut Patch) -> Result<(), Error> {
-        let (true, Some(gram)) = (self.absorbs_mean, &self.gram) else { return Ok(()) };
-        let weight = self.weight()?;
-        let inputs = self.candidate.inputs;
-        let shift: Vec<f32> = weight
-            .chunks_exact(inputs)
-            .zip(generated.chunks_exact(inputs))
-            .map(|(w, g)| {
-                let sum: f64 =
-                    w.iter().zip(g).zip(gram.mean()).map(|((w, g), m)| f64::from(w - g) * f64::from(*m)).sum();
-                sum as f32
-            })
-            .collect();
-        match adntn_passes::shift_bias(self.model, self.candidate, &shift) {
-            Ok(shifted) => patch.merge(shifted),
-            // A mean beyond what the bias can hold stays where it is.
-            Err(adntn_passes::Error::NotFinite { .. }) => {}
-            Err(e) => return Err(e.into()),
-        }
-        Ok(())
-    }
-
-    /// ‖W−G‖/‖W‖.
-    pub(crate) fn weight_error(&self, key: Key) -> Result<Option<f64>, Error> {
-        let Some(generated) = self.generated(key) else { return Ok(None) };
-        Ok(Some(adntn_fit::layerwise::weight_error(&self.weight()?, &generated)))
     }
 
     /// Whether there is anything to choose from.
@@ -451,6 +366,11 @@ impl<'a> Layer<'a> {
         self.obstacle.clone().or_else(unsuitable)
     }
 
+    /// Whether generators were made that take no fewer bytes than the weight.
+    pub(crate) fn is_larger_in_file(&self) -> bool {
+        self.sizes.values().any(|&bytes| bytes >= self.candidate.bytes)
+    }
+
     /// Gives the layer a reason to stay dense.
     pub(crate) fn withdraw(&mut self, reason: &str) {
         self.obstacle = Some(reason.to_owned());
@@ -461,58 +381,5 @@ impl<'a> Layer<'a> {
         let count = self.families[key.0].parameters(key.1);
         let least = self.families.iter().filter_map(|family| Some(family.parameter_range()?.0)).min();
         count.is_some() && count <= least
-    }
-}
-
-/// What the size of a weight's values means for its fit.
-pub(crate) struct Size {
-    /// Why it cannot be fitted at all.
-    pub(crate) obstacle: Option<String>,
-    unit: f32,
-}
-
-impl Size {
-    pub(crate) fn of(model: &Model, candidate: &Candidate) -> Self {
-        let refused = |reason: String| Size { obstacle: Some(format!("stays dense: {reason}")), unit: 1.0 };
-        match candidate.root_mean_square(model) {
-            Err(e) => refused(e.to_string()),
-            Ok(0.0) => refused("all its values are zero".into()),
-            Ok(rms) if rms < REPRESENTABLE.start => {
-                refused(format!("its values are too small for float32 arithmetic (root mean square {rms:.1e})"))
-            }
-            Ok(rms) if !REPRESENTABLE.contains(&rms) => {
-                refused(format!("its values are too large for float32 arithmetic (root mean square {rms:.1e})"))
-            }
-            Ok(rms) if ORDINARY.contains(&rms) => Size { obstacle: None, unit: 1.0 },
-            Ok(rms) => Size { obstacle: None, unit: rms.log2().round().exp2() as f32 },
-        }
-    }
-}
-
-/// Keeps the offers that are `good`, if there are any.
-fn prefer<T>(offers: &mut Vec<T>, good: impl Fn(&T) -> bool) {
-    if offers.iter().any(&good) {
-        offers.retain(good);
-    }
-}
-
-fn finite(error: f64, what: &str) -> Result<f64, Error> {
-    if error.is_finite() { Ok(error) } else { Err(adntn_fit::Error::NotFinite { what: what.to_owned() }.into()) }
-}
-
-/// Rounds all cores to float16 numbers, the overall scale taken into the last level when that is linear. A core with values
-/// beyond the range of float16, or too small for it, stays as it is, and so is stored as float32.
-fn round_to_half(generator: &mut Generator) {
-    generator.absorb_scale();
-    let cores: Vec<_> = generator.shape().cores.iter().map(|core| core.range.clone()).collect();
-    for core in cores {
-        let values = &mut generator.params_mut()[core];
-        let rounded: Vec<f32> = values.iter().map(|&x| half::f16::from_f32(x).to_f32()).collect();
-        let square = |x: f32| f64::from(x) * f64::from(x);
-        let size: f64 = values.iter().map(|&x| square(x)).sum();
-        let change: f64 = values.iter().zip(&rounded).map(|(&x, &r)| square(x - r)).sum();
-        if change <= MAX_ROUNDING * MAX_ROUNDING * size {
-            values.copy_from_slice(&rounded);
-        }
     }
 }

@@ -26,6 +26,7 @@ mod options;
 mod pipeline;
 pub mod report;
 mod select;
+mod settle;
 mod training;
 mod trial;
 mod verify;

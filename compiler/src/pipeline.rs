@@ -17,6 +17,7 @@ use crate::report::{
     FileReport, LayerReport, PhaseTime, Report, SCHEMA_VERSION, Settings, SkippedReport, StopReason, TrainingReport,
 };
 use crate::select::{Choice, Search, Selection, by_weight_error, dense_patch};
+use crate::settle::{Settled, settle};
 use crate::training::FitKind;
 use crate::trial::Bench;
 use crate::{calibrate, check, describe, endtoend, layout, menu, verify};
@@ -70,7 +71,8 @@ impl Run<'_> {
 
         layers.iter_mut().for_each(Layer::end_search);
         self.enter("writing");
-        let (patch, rest) = self.settle(&model, &mut layers, &mut decision.choice, rest)?;
+        let Settled { patch, rest, notes } = settle(&model, &mut layers, &mut decision.choice, rest)?;
+        self.notes.extend(notes);
         let written = self.write(&model, &patch)?;
 
         self.enter("verifying");
@@ -310,44 +312,6 @@ impl Run<'_> {
         self.options.for_layer(&candidate.layer, &candidate.weight)
     }
 
-    /// Everything that is to change in the file, and what of it is no generator. Generators are taken back, with all that was
-    /// trained beside them, where the file would be larger than it was.
-    fn settle(
-        &mut self,
-        model: &Model,
-        layers: &mut [Layer<'_>],
-        choice: &mut Choice,
-        rest: Patch,
-    ) -> Result<(Patch, Patch), Error> {
-        let unused = adntn_passes::drop_unused(model);
-        let mut patch = rest.clone();
-        for (layer, key) in layers.iter().zip(choice.iter()) {
-            if let Some(key) = key {
-                patch.merge(layer.generator_patch(*key)?);
-            }
-        }
-        // Without external data, since embedding it adds a few bytes to any file.
-        let (before, after) = (model.apply(&Patch::default())?.len(), model.apply(&patch)?.len());
-        let mut rest = rest;
-        if after > before {
-            self.notes.push(format!(
-                "With its generators the file would be larger than the original ({after} instead of {before} bytes), so no \
-                 weight was replaced and nothing that was trained is kept."
-            ));
-            for (layer, key) in layers.iter_mut().zip(choice.iter_mut()) {
-                if key.take().is_some() {
-                    layer.withdraw("stays dense: the file would be larger than the original");
-                }
-            }
-            (patch, rest) = (Patch::default(), Patch::default());
-        }
-        if !unused.names.is_empty() {
-            self.notes.push(describe::unused(&unused));
-            patch.merge(unused.patch);
-        }
-        Ok((patch, rest))
-    }
-
     fn write(&mut self, model: &Model, patch: &Patch) -> Result<u64, Error> {
         let edited = model.apply(patch)?;
         let external = if self.options.external_data { ExternalData::Always } else { ExternalData::Auto };
@@ -366,6 +330,7 @@ impl Run<'_> {
         if let Err(e) = Loaded::new(model.apply(&Patch::default())?.to_bytes()).and_then(|loaded| loaded.check()) {
             self.notes.push(format!("The model cannot be run ({e}): a compilation could not measure quality."));
         }
+        self.notes.extend(describe::unused(&adntn_passes::drop_unused(model)));
         let mut layers = passed_over;
         for candidate in chosen {
             let own = self.own(candidate);

@@ -122,14 +122,19 @@ fn patterns_that_match_nothing_are_refused() {
         [("--layers", "fc9", "fc9"), ("--exclude", "fc9", "fc9"), ("--generator", "fc9=bond:2", "fc9")]
     {
         let text = refused(dir, &[option, value]);
-        assert!(text.contains(&format!("{option} `{pattern}` matches no layer; the layers are hidden, head")), "{text}");
+        assert!(
+            text.contains(&format!("{option} `{pattern}` matches no layer; the layers are hidden, head")),
+            "{text}"
+        );
         assert!(refused(dir, &[option, value, "--dry-run"]).contains("matches no layer"));
     }
     // The one that is left alone is named with its reason.
-    write(dir, "in.onnx", |m| graph(m).output.push(adntn_onnx::pb::ValueInfoProto {
-        name: Some("head.weight".into()),
-        ..graph(&mut common::perceptron()).output[0].clone()
-    }));
+    write(dir, "in.onnx", |m| {
+        graph(m).output.push(adntn_onnx::pb::ValueInfoProto {
+            name: Some("head.weight".into()),
+            ..graph(&mut common::perceptron()).output[0].clone()
+        })
+    });
     let text = refused(dir, &["--layers", "head"]);
     assert!(text.contains("MatMul `head` is left alone (weight is a graph output)"), "{text}");
     assert!(run(dir, &["in.onnx", "--dry-run", "--exclude", "head"]).status.success());
@@ -219,7 +224,7 @@ fn initializers_that_nothing_reads_are_left_out() {
     let dir = dir.path();
     write(dir, "in.onnx", |m| graph(m).initializer.push(tensor("ghost", &[64, 64], &smooth(64, 64))));
     let (report, text) = compile(dir, &["--exclude", "."]);
-    assert!(text.contains("Nothing reads `ghost` (16384 bytes): left out."), "{text}");
+    assert!(text.contains("Nothing reads `ghost` (16384 bytes): left out of the output."), "{text}");
     let (before, after) = (report.input.bytes, report.output.unwrap().bytes);
     assert!(before - after > 16_384, "{text}");
     assert!(!text.contains("would lose more quality"), "{text}");
@@ -255,7 +260,8 @@ fn trees_that_are_older_things_are_called_so() {
         assert!(generator.equivalent.as_ref().unwrap().contains(known), "{text}");
         assert!(text.contains(known), "{text}");
     }
-    let (report, text) = compile(dir, &["--tolerance", "50%", "--layers", "hidden", "--legs", "4", "--topology", "mera"]);
+    let (report, text) =
+        compile(dir, &["--tolerance", "50%", "--layers", "hidden", "--legs", "4", "--topology", "mera"]);
     let generator = row(&report, "hidden").generator.as_ref();
     assert!(generator.is_none_or(|g| g.equivalent.is_none()), "{text}");
 }

@@ -346,4 +346,18 @@ mod tests {
         zeros.add(&[0.0; 6]);
         assert!(zeros.finish(false, 0.1).is_none());
     }
+
+    #[test]
+    fn rows_whose_squares_leave_float32_give_no_statistics() {
+        let features = 12;
+        for (count, centred) in [(4, false), (4, true), (40, false), (40, true)] {
+            for size in [1e-40, 1e-30, 1e30] {
+                let rows: Vec<f32> = numbers(count * features, 7).iter().map(|x| x * size).collect();
+                let mut builder = GramBuilder::new(features);
+                builder.add(&rows);
+                let finite = |g: Gram| g.marginal(&[features], &[0]).iter().all(|x| x.is_finite());
+                assert!(builder.finish(centred, 0.02).is_none_or(finite), "{count} rows of {size}");
+            }
+        }
+    }
 }

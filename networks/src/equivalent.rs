@@ -69,8 +69,8 @@ impl GeneratorSpec {
             return Ok(None);
         }
         let orders = [Side::Output, Side::Input].map(|side| order(a, b, side));
-        let permuted = orders.contains(&Order::Mixed)
-            || (orders.contains(&Order::Before) && orders.contains(&Order::Behind));
+        let permuted =
+            orders.contains(&Order::Mixed) || (orders.contains(&Order::Before) && orders.contains(&Order::Behind));
         Ok(Some(Equivalent::KroneckerSum { terms: rank, permuted }))
     }
 }

@@ -90,9 +90,9 @@ impl Error {
     pub fn unsuitable(&self) -> Option<String> {
         match self {
             Self::NotFinite { what, .. } => Some(format!("{what} holds a value that is not finite")),
-            Self::IntermediateTooLarge { bytes, .. } => {
-                Some(format!("forming it would need a tensor of {bytes} bytes, and runtimes fold only those below 1 GiB"))
-            }
+            Self::IntermediateTooLarge { bytes, .. } => Some(format!(
+                "forming it would need a tensor of {bytes} bytes, and runtimes fold only those below 1 GiB"
+            )),
             Self::Order { message, .. } => Some(message.clone()),
             _ => None,
         }

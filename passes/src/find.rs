@@ -216,9 +216,8 @@ impl<'m> Finder<'m> {
     /// Checks everything about a root and its readers; `id` and `layer` are left for the caller.
     fn candidate(&self, root: Root, uses: &[DenseUse]) -> Result<Candidate, SkipReason> {
         let (graph, index) = (self.model.graph(), self.model.index());
-        let tensor = self
-            .tensor(&root)
-            .ok_or_else(|| SkipReason::Unreadable { message: "its tensor is missing".to_owned() })?;
+        let tensor =
+            self.tensor(&root).ok_or_else(|| SkipReason::Unreadable { message: "its tensor is missing".to_owned() })?;
         let first = uses[0];
         if self.model.opset() < OLDEST_OPSET {
             return Err(SkipReason::OpsetTooOld { opset: self.model.opset() });

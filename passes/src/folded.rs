@@ -8,15 +8,8 @@ use crate::emit::{GENERATOR_PASS, PASS_KEY};
 use crate::origin::is_standard;
 
 /// Ops whose result differs from run to run, or that are left to the caller's mode.
-const UNDETERMINED: [&str; 7] = [
-    "RandomNormal",
-    "RandomNormalLike",
-    "RandomUniform",
-    "RandomUniformLike",
-    "Multinomial",
-    "Bernoulli",
-    "Dropout",
-];
+const UNDETERMINED: [&str; 7] =
+    ["RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli", "Dropout"];
 
 /// What a value computed from constants is.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -49,9 +49,9 @@ impl Namer {
     /// Whether something of the model has a name that a rewrite of this layer might give.
     fn is_prefix(&self, layer: &str) -> bool {
         let parts = Topology::ALL.iter().map(|topology| topology.name()).chain([DENSE_PART]);
-        parts.map(|part| format!("{layer}/{part}/")).any(|prefix| {
-            self.taken.range(prefix.clone()..).next().is_some_and(|name| name.starts_with(&prefix))
-        })
+        parts
+            .map(|part| format!("{layer}/{part}/"))
+            .any(|prefix| self.taken.range(prefix.clone()..).next().is_some_and(|name| name.starts_with(&prefix)))
     }
 }
 

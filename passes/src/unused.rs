@@ -29,7 +29,9 @@ pub fn drop_unused(model: &Model) -> Unused {
     let annotated: BTreeSet<&str> = graph
         .quantization_annotation
         .iter()
-        .flat_map(|a| a.quant_parameter_tensor_names.iter().map(pb::StringStringEntryProto::value).chain([a.tensor_name()]))
+        .flat_map(|a| {
+            a.quant_parameter_tensor_names.iter().map(pb::StringStringEntryProto::value).chain([a.tensor_name()])
+        })
         .collect();
     let is_read = |name: &str| {
         !index.uses(name).is_empty()

@@ -235,11 +235,20 @@ fn new_names_collide_with_nothing() {
         ..Default::default()
     };
     let chosen = vec![
-        node("Constant", "flag", &[], &["fc/mera/weight"], vec![build::tensor("value", raw_tensor("", &[], Bool, vec![1]))]),
-        node("If", "", &["fc/mera/weight"], &["unread"], vec![
-            body("then_branch", inner.clone()),
-            body("else_branch", inner),
-        ]),
+        node(
+            "Constant",
+            "flag",
+            &[],
+            &["fc/mera/weight"],
+            vec![build::tensor("value", raw_tensor("", &[], Bool, vec![1]))],
+        ),
+        node(
+            "If",
+            "",
+            &["fc/mera/weight"],
+            &["unread"],
+            vec![body("then_branch", inner.clone()), body("else_branch", inner)],
+        ),
     ];
     let (names, _) = rewritten(&chain(&["fc.weight"], chosen));
     assert_eq!(names, ["fc_3"]);
@@ -260,7 +269,10 @@ fn names_are_short_whatever_the_weight_is_called() {
     let tensors = names.iter().enumerate().map(|(k, name)| weight(name, &[32, 32], k)).collect();
     let proto = model(vec![value("x", Float, &[N, 32])], vec![value("y", Float, &[N, 32])], tensors, nodes);
     let (layers, edited) = rewritten(&proto);
-    assert!(layers[0].ends_with(".query") && layers[1].ends_with(".key") && layers[2].ends_with(".key_2"), "{layers:?}");
+    assert!(
+        layers[0].ends_with(".query") && layers[1].ends_with(".key") && layers[2].ends_with(".key_2"),
+        "{layers:?}"
+    );
     let longest = edited.graph().node.iter().flat_map(|n| &n.output).map(String::len).max();
     assert!(longest < Some(200), "{longest:?}");
 }
