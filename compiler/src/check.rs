@@ -3,9 +3,13 @@
 use std::path::Path;
 
 use adntn_passes::{SkipReason, Survey};
+use regex::Regex;
 
 use crate::error::Error;
 use crate::options::Options;
+
+/// Names of layers shown to whoever named none of them.
+const SHOWN_LAYERS: usize = 6;
 
 /// Refuses settings that make no sense and outputs that cannot be written.
 pub(crate) fn options(options: &Options) -> Result<(), Error> {
@@ -51,5 +55,41 @@ pub(crate) fn weights(path: &Path, survey: &Survey) -> Result<(), Error> {
             Err(Error::BrokenWeight { path: path.to_path_buf(), weight: s.weight.clone(), node: s.node.clone() })
         }
         None => Ok(()),
+    }
+}
+
+/// Refuses patterns that match no layer.
+pub(crate) fn patterns(options: &Options, survey: &Survey) -> Result<(), Error> {
+    let of_layer = |p: &Regex| survey.candidates.iter().any(|c| p.is_match(&c.layer) || p.is_match(&c.weight));
+    let skipped = |p: &Regex| survey.skipped.iter().find(|s| p.is_match(&s.node) || p.is_match(&s.weight));
+    let generators = options.generators.iter().map(|choice| ("--generator", &choice.layers));
+    for (option, pattern) in options.layers.iter().map(|p| ("--layers", p)).chain(generators) {
+        if of_layer(pattern) {
+            continue;
+        }
+        return Err(Error::Usage(match skipped(pattern) {
+            Some(s) => format!(
+                "{option} `{pattern}` matches no layer that can be replaced: {} `{}` is left alone ({})",
+                s.op, s.node, s.reason
+            ),
+            None => format!("{option} `{pattern}` matches no layer{}", known(survey)),
+        }));
+    }
+    match &options.exclude {
+        // What is left alone anyway may be excluded too.
+        Some(pattern) if !of_layer(pattern) && skipped(pattern).is_none() => {
+            Err(Error::Usage(format!("--exclude `{pattern}` matches no layer{}", known(survey))))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A few names to choose from.
+fn known(survey: &Survey) -> String {
+    let names: Vec<&str> = survey.candidates.iter().take(SHOWN_LAYERS).map(|c| c.layer.as_str()).collect();
+    match (names.len(), survey.candidates.len() - names.len()) {
+        (0, _) => ": the model has none that can be replaced".into(),
+        (_, 0) => format!("; the layers are {}", names.join(", ")),
+        (_, more) => format!("; the layers are {} and {more} more (--dry-run lists them)", names.join(", ")),
     }
 }

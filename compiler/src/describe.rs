@@ -2,14 +2,14 @@
 
 use adntn_networks::{GeneratorSpec, Side};
 use adntn_onnx::{Model, pb};
-use adntn_passes::Candidate;
+use adntn_passes::{Candidate, Unused};
 
 use crate::error::Error;
-use crate::layer::{Key, Layer};
-use crate::menu::{Family, middle};
+use crate::layer::{Key, Layer, Size};
+use crate::menu;
 use crate::options::Options;
 use crate::report::{GeneratorReport, LayerReport, StopReason};
-use crate::select::Selection;
+use crate::select::{Choice, Selection};
 use crate::verify::LayerEffect;
 
 /// A layer that stays dense.
@@ -37,22 +37,47 @@ pub(crate) fn kept(candidate: &Candidate, reason: &str) -> LayerReport {
     }
 }
 
-/// A layer in a dry run, with the range of ratios its generators span.
-pub(crate) fn possible(candidate: &Candidate, families: &[Family]) -> LayerReport {
+/// A layer in a dry run, with the range of ratios its generators span under the layer's own `options`.
+pub(crate) fn possible(model: &Model, candidate: &Candidate, options: &Options) -> LayerReport {
+    let obstacle = Size::of(model, candidate).obstacle.or_else(|| menu::obstacle(candidate, options));
+    if let Some(reason) = obstacle {
+        return kept(candidate, &reason);
+    }
+    let families = menu::families(candidate, options);
     let ranges: Vec<(usize, usize)> = families.iter().filter_map(|f| f.parameter_range()).collect();
     let least = ranges.iter().map(|r| r.0).min();
     let most = ranges.iter().map(|r| r.1).max();
     let elements = candidate.elements() as f64;
     let mut row = kept(candidate, "dry run");
-    match (least, most) {
-        (Some(least), Some(most)) => row.possible_ratios = Some((elements / most as f64, elements / least as f64)),
-        _ => row.reason = Some("no gain: no generator is smaller than this weight".into()),
-    }
-    row.network = middle(families).map(|(family, bond)| family.spec(bond));
+    row.possible_ratios = least.zip(most).map(|(least, most)| (elements / most as f64, elements / least as f64));
+    row.network = menu::middle(&families).map(|(family, bond)| family.spec(bond));
     row
 }
 
-/// A layer after the search.
+/// What ended a compilation with this outcome; `search` is what ended its search.
+pub(crate) fn stopped(layers: &[Layer<'_>], choice: &Choice, search: &Selection) -> StopReason {
+    if layers.is_empty() {
+        return StopReason::NothingConsidered;
+    }
+    if layers.iter().all(|layer| layer.obstacle().is_some()) {
+        let no_gain = |layer: &Layer<'_>| layer.obstacle().is_some_and(|reason| reason.starts_with("no gain"));
+        return if layers.iter().all(no_gain) { StopReason::NoGain } else { StopReason::Unsuitable };
+    }
+    if search.stopped != StopReason::Smallest {
+        return search.stopped;
+    }
+    if search.accepted.last() != Some(choice) {
+        // Smaller ones were found, and failed on the held-out samples.
+        return StopReason::Tolerance;
+    }
+    let smallest = |(layer, key): (&Layer<'_>, &Option<Key>)| match key {
+        Some(key) => layer.is_smallest(*key),
+        None => layer.obstacle().is_some(),
+    };
+    if layers.iter().zip(choice).all(smallest) { StopReason::Smallest } else { StopReason::Coarsest }
+}
+
+/// A layer after the search; `options` are its own.
 pub(crate) fn layer(
     layer: &Layer<'_>,
     key: Option<Key>,
@@ -62,10 +87,16 @@ pub(crate) fn layer(
 ) -> Result<(usize, LayerReport), Error> {
     let candidate = layer.candidate;
     let Some(key) = key else {
-        let reason = if !layer.has_gain() {
-            "no gain: no generator is smaller than this weight".to_owned()
+        let reason = if let Some(reason) = layer.obstacle() {
+            reason
         } else if selection.stopped == StopReason::Given {
-            format!("no generator is {} times smaller than this weight or more", options.training.ratio)
+            let times = options.training.ratio;
+            match layer.is_larger_in_file() {
+                true => format!("no generator that is {times} times smaller takes fewer bytes in the file"),
+                false => format!("no generator is {times} times smaller than this weight or more"),
+            }
+        } else if selection.stopped == StopReason::Unmeasured {
+            format!("no smaller generator is within {:.2}% of this weight", options.tolerance * 100.0)
         } else if selection.accepted.iter().all(|c| c.iter().all(Option::is_none)) {
             format!("no generator keeps the model within {:.2}% of its quality", options.tolerance * 100.0)
         } else {
@@ -95,6 +126,7 @@ pub(crate) fn layer(
         activation: spec.activation_at(0).to_string(),
         steps: fitted.steps,
         fit_errors: (fitted.start_error, fitted.error),
+        equivalent: spec.equivalent().ok().flatten().map(|e| e.to_string()),
     });
     row.network = Some(spec.clone());
     row.parameters_after = after;
@@ -107,6 +139,18 @@ pub(crate) fn layer(
         row.top1_agreement = effect.top1_agreement;
     }
     Ok((candidate.id, row))
+}
+
+/// A sentence about initializers that are left out, if there are any.
+pub(crate) fn unused(unused: &Unused) -> Option<String> {
+    const SHOWN: usize = 3;
+    let names: Vec<String> = unused.names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
+    let more = match unused.names.len() - names.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let text = format!("Nothing reads {}{more} ({} bytes): left out of the output.", names.join(", "), unused.bytes);
+    (!names.is_empty()).then_some(text)
 }
 
 /// Dimensions of the legs of one side, the slowest varying first.

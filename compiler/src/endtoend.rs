@@ -44,7 +44,7 @@ pub(crate) fn fit(
     observer.event(Event::Phase("starting generators"));
     let mut choice: Choice = Vec::new();
     for layer in layers.iter_mut() {
-        choice.push(layer.chosen_by_ratio());
+        choice.push(layer.chosen_by_ratio()?);
     }
     let mut wanted: Vec<usize> = (0..layers.len()).filter(|&i| choice[i].is_some()).collect();
     let tail = loop {

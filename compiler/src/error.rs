@@ -57,6 +57,9 @@ pub enum Error {
     /// A network to be drawn is inconsistent.
     #[error("the network cannot be drawn: {0}")]
     Network(#[from] adntn_networks::Error),
+    /// A generator cannot be written in the place of a weight.
+    #[error(transparent)]
+    Rewrite(adntn_passes::Error),
     /// A broken promise inside the compiler.
     #[error("internal error: {0}; please report it with the model")]
     Internal(String),
@@ -73,12 +76,20 @@ impl Error {
     }
 }
 
+impl Error {
+    /// Why a generator cannot stand for a weight, as a clause, where only its numbers or its size are in the way.
+    pub(crate) fn unsuitable(&self) -> Option<String> {
+        match self {
+            Error::Rewrite(e) => e.unsuitable(),
+            Error::Data(e @ (adntn_fit::Error::NotFinite { .. } | adntn_fit::Error::Network(_))) => Some(e.to_string()),
+            _ => None,
+        }
+    }
+}
+
 impl From<adntn_fit::Error> for Error {
     fn from(error: adntn_fit::Error) -> Self {
-        match error {
-            adntn_fit::Error::Network(e) => Error::Internal(e.to_string()),
-            other => Error::Data(other),
-        }
+        Error::Data(error)
     }
 }
 
@@ -92,6 +103,7 @@ impl From<adntn_passes::Error> for Error {
     fn from(error: adntn_passes::Error) -> Self {
         match error {
             adntn_passes::Error::Model(e) => Error::Model(e),
+            other if other.unsuitable().is_some() => Error::Rewrite(other),
             other => Error::Internal(other.to_string()),
         }
     }

@@ -1,18 +1,26 @@
 //! What is known of one replaceable layer during the search: its starts and fits, made once and kept.
 
+mod numbers;
+mod patches;
+mod ratio;
+
 use std::collections::BTreeMap;
 
 use adntn_fit::gram::Gram;
 use adntn_fit::layerwise::{Fitted, Target};
 use adntn_networks::start::Prepared;
 use adntn_networks::{Arrangement as _, Generator};
-use adntn_onnx::{Model, Patch};
-use adntn_passes::{Candidate, replace_by_dense, replace_by_generator};
+use adntn_onnx::Model;
+use adntn_passes::{Candidate, replace_by_generator};
 
 use crate::error::Error;
 use crate::menu::Family;
 use crate::observer::{Event, Observer};
 use crate::options::{CoreType, Options};
+use crate::training::FitKind;
+
+pub(crate) use numbers::Size;
+use numbers::{finite, round_to_half};
 
 /// A generator on offer: which family, which bond dimension.
 pub(crate) type Key = (usize, usize);
@@ -26,6 +34,7 @@ const KEEP_PREPARED: usize = 1 << 20;
 /// Large intermediate results that live through one question only.
 #[derive(Default)]
 struct AtHand {
+    /// W / [`Layer::unit`].
     weight: Vec<f32>,
     prepared: Option<(usize, Prepared)>,
     made: Option<(Key, Generator)>,
@@ -37,6 +46,14 @@ pub(crate) struct Layer<'a> {
     pub(crate) gram: Option<Gram>,
     pub(crate) families: Vec<Family>,
     model: &'a Model,
+    /// Why no generator can stand for this weight, whatever it costs.
+    obstacle: Option<String>,
+    /// Why the last generator that was tried is none.
+    unsuitable: Option<String>,
+    /// Power of two by which the weight is divided before it is fitted.
+    unit: f32,
+    /// Whether starts are made for one bond dimension of each family only.
+    single: bool,
     /// Whether the layer's bias can absorb the mean error.
     pub(crate) absorbs_mean: bool,
     /// The family that won last.
@@ -60,12 +77,18 @@ impl<'a> Layer<'a> {
         absorbs_mean: bool,
         options: &Options,
     ) -> Self {
-        let families = crate::menu::families(candidate, options);
+        let size = Size::of(model, candidate);
+        let families = if size.obstacle.is_none() { crate::menu::families(candidate, options) } else { Vec::new() };
+        let obstacle = size.obstacle.or_else(|| crate::menu::obstacle(candidate, options));
         Layer {
             candidate,
             gram,
             families,
             model,
+            obstacle,
+            unsuitable: None,
+            unit: size.unit,
+            single: options.fit == FitKind::EndToEnd,
             absorbs_mean,
             favourite: None,
             core_type: options.core_type,
@@ -82,7 +105,18 @@ impl<'a> Layer<'a> {
         Ok(self.candidate.weight_matrix(self.model)?)
     }
 
-    /// Relative output error of the start for `key`; `at_hand` keeps what its family's starts have in common.
+    /// The weight as it is fitted: divided by the layer's unit.
+    fn unit_weight(&self) -> Result<Vec<f32>, Error> {
+        let mut weight = self.weight()?;
+        if self.unit != 1.0 {
+            let factor = 1.0 / f64::from(self.unit);
+            weight.iter_mut().for_each(|x| *x = (f64::from(*x) * factor) as f32);
+        }
+        Ok(weight)
+    }
+
+    /// Relative output error of the start for `key`, infinite if there is none; `at_hand` keeps what its family's starts have in
+    /// common.
     fn start_error(&mut self, key: Key, at_hand: &mut AtHand) -> Result<f64, Error> {
         match self.errors.get(&key) {
             Some(error) => Ok(*error),
@@ -90,33 +124,64 @@ impl<'a> Layer<'a> {
         }
     }
 
-    /// Makes the start for `key`, leaves it in `at_hand` and remembers its error and its bytes in the file.
+    /// Makes the start for `key`, leaves it in `at_hand` and remembers its error and its bytes in the file. Where numbers or
+    /// sizes allow none, the error is infinite and the reason is kept.
     fn make_start(&mut self, key: Key, at_hand: &mut AtHand) -> Result<f64, Error> {
+        let error = match self.try_start(key, at_hand) {
+            Ok(error) => error,
+            Err(e) => {
+                self.unsuitable = Some(e.unsuitable().ok_or(e)?);
+                f64::INFINITY
+            }
+        };
+        tracing::debug!(layer = self.candidate.layer, generator = self.describe(key), error, "start");
+        self.errors.insert(key, error);
+        Ok(error)
+    }
+
+    fn try_start(&mut self, key: Key, at_hand: &mut AtHand) -> Result<f64, Error> {
         if at_hand.weight.is_empty() {
-            at_hand.weight = self.weight()?;
+            at_hand.weight = self.unit_weight()?;
         }
         let kept = self.prepared.remove(&key.0);
         let target = self.target(&at_hand.weight);
         let family = &self.families[key.0];
+        let widest = if self.single { key.1 } else { family.bonds.last().copied().unwrap_or(key.1) };
         let prepared = match (kept, at_hand.prepared.take()) {
             (Some(kept), _) => kept,
-            (None, Some((index, last))) if index == key.0 => last,
-            _ => target.prepare(&family.spec(family.bonds.last().copied().unwrap_or(key.1)))?,
+            (None, Some((index, last))) if index == key.0 && !self.single => last,
+            _ => target.prepare(&family.spec(widest))?,
         };
-        let (mut generator, error) = target.start_from(&prepared, family.spec(key.1).bonds)?;
-        if self.core_type == CoreType::Float16 {
-            round_to_half(&mut generator);
-        }
-        tracing::debug!(layer = self.candidate.layer, generator = self.describe(key), error, "start");
-        if self.candidate.elements() <= KEEP_PREPARED {
+        let mut generator = prepared.start(family.spec(key.1).bonds).map_err(adntn_fit::Error::from)?;
+        self.round(&mut generator);
+        // Rounded before it is measured: what is measured is what is written.
+        let error = finite(target.error(&generator), "the error of the start")?;
+        if !self.single && self.candidate.elements() <= KEEP_PREPARED {
             self.prepared.insert(key.0, prepared);
         } else {
             at_hand.prepared = Some((key.0, prepared));
         }
-        self.errors.insert(key, error);
+        self.to_weight(&mut generator)?;
         self.sizes.insert(key, replace_by_generator(self.model, self.candidate, &generator)?.added_bytes());
         at_hand.made = Some((key, generator));
         Ok(error)
+    }
+
+    /// Rounds cores to float16 numbers if that is how they are stored.
+    fn round(&self, generator: &mut Generator) {
+        if self.core_type == CoreType::Float16 {
+            round_to_half(generator);
+        }
+    }
+
+    /// Turns a generator of the weight as it is fitted into one of the weight itself. The scale of such a generator is a factor
+    /// of its own or goes into one core, which then is no float16 number any more and is stored as float32.
+    fn to_weight(&self, generator: &mut Generator) -> Result<(), Error> {
+        generator.set_scale(generator.scale() * self.unit);
+        if self.unit != 1.0 && generator.matrix().iter().any(|x| !x.is_finite()) {
+            return Err(adntn_fit::Error::NotFinite { what: "the generated weight".into() }.into());
+        }
+        Ok(())
     }
 
     /// The start for `key`, kept from now on.
@@ -127,7 +192,7 @@ impl<'a> Layer<'a> {
         if at_hand.made.as_ref().is_none_or(|(made, _)| *made != key) {
             self.make_start(key, at_hand)?;
         }
-        if let Some((_, generator)) = at_hand.made.take() {
+        if let Some((_, generator)) = at_hand.made.take().filter(|(made, _)| *made == key) {
             self.starts.insert(key, generator);
         }
         Ok(())
@@ -192,13 +257,6 @@ impl<'a> Layer<'a> {
         family.bonds.iter().copied().filter(fits).collect()
     }
 
-    /// Whether no generator on offer has fewer parameters.
-    pub(crate) fn is_smallest(&self, key: Key) -> bool {
-        let parameters = |(family, bond): Key| self.families.get(family).and_then(|f| f.parameters(bond));
-        let least = self.families.iter().filter_map(|f| f.parameter_range()).map(|(least, _)| least).min();
-        parameters(key) == least
-    }
-
     fn gains(&self, bytes: u64) -> bool {
         (bytes as f64) <= (1.0 - MIN_GAIN) * self.candidate.bytes as f64
     }
@@ -215,24 +273,48 @@ impl<'a> Layer<'a> {
     /// Fits the generator, unless that was done before.
     pub(crate) fn fit(&mut self, key: Key, options: &Options, observer: &mut dyn Observer) -> Result<&Fitted, Error> {
         if !self.fits.contains_key(&key) {
-            let mut at_hand = AtHand { weight: self.weight()?, ..AtHand::default() };
+            let mut at_hand = AtHand { weight: self.unit_weight()?, ..AtHand::default() };
             self.keep_start(key, &mut at_hand)?;
             at_hand.prepared = None;
-            let Some(generator) = self.starts.get(&key).cloned() else {
-                return Err(Error::Internal(format!("no start for layer {}", self.candidate.layer)));
+            let Some(start) = self.starts.get(&key).cloned() else { return Err(self.unmade()) };
+            let fitted = match self.improved(key, &start, &at_hand.weight, options, observer) {
+                Ok((fitted, bytes)) => {
+                    self.sizes.insert(key, bytes);
+                    fitted
+                }
+                // Numbers that run out of range leave the start, which was checked.
+                Err(e) if e.unsuitable().is_some() => {
+                    let error = self.errors.get(&key).copied().unwrap_or(f64::INFINITY);
+                    Fitted { generator: start, start_error: error, error, steps: 0 }
+                }
+                Err(e) => return Err(e),
             };
-            let what = self.describe(key);
-            let layer = &self.candidate.layer;
-            let target = self.target(&at_hand.weight);
-            let mut fitted = target.fit(generator, &options.effort, |step, steps, error| {
-                observer.event(Event::Fit { layer, generator: &what, step, steps, error });
-            })?;
-            if self.core_type == CoreType::Float16 {
-                round_to_half(&mut fitted.generator);
-            }
             self.fits.insert(key, fitted);
         }
         self.fits.get(&key).ok_or_else(|| Error::Internal("a fit was lost".into()))
+    }
+
+    /// `start` after its fit to `weight`, the weight as it is fitted, and its bytes in the file.
+    fn improved(
+        &self,
+        key: Key,
+        start: &Generator,
+        weight: &[f32],
+        options: &Options,
+        observer: &mut dyn Observer,
+    ) -> Result<(Fitted, u64), Error> {
+        let (what, layer) = (self.describe(key), &self.candidate.layer);
+        let target = self.target(weight);
+        let mut generator = start.clone();
+        generator.set_scale(generator.scale() / self.unit);
+        let mut fitted = target.fit(generator, &options.effort, |step, steps, error| {
+            observer.event(Event::Fit { layer, generator: &what, step, steps, error });
+        })?;
+        self.round(&mut fitted.generator);
+        fitted.error = finite(target.error(&fitted.generator), "the error of the fit")?;
+        self.to_weight(&mut fitted.generator)?;
+        let bytes = replace_by_generator(self.model, self.candidate, &fitted.generator)?.added_bytes();
+        Ok((fitted, bytes))
     }
 
     /// The start for `key`, kept from now on.
@@ -241,27 +323,13 @@ impl<'a> Layer<'a> {
         self.starts.get(&key).cloned().ok_or_else(|| self.unmade())
     }
 
-    /// The generator with the most parameters of those with at most the weight's over `ratio`; among like ones the first
-    /// interleaved one.
-    pub(crate) fn chosen_by_ratio(&self) -> Option<Key> {
-        let most = self.candidate.elements() as f64 / self.ratio;
-        let largest = |(index, family): (usize, &Family)| {
-            let offers = family.bonds.iter().filter_map(|&bond| Some((family.parameters(bond)?, bond)));
-            let (count, bond) = offers.filter(|(count, _)| *count as f64 <= most).max()?;
-            Some((count, std::cmp::Reverse(index), bond))
-        };
-        let (_, index, bond) = self.families.iter().enumerate().filter_map(largest).max()?;
-        Some((index.0, bond))
-    }
-
     /// Takes over a generator that was fitted elsewhere.
     pub(crate) fn adopt(&mut self, key: Key, mut generator: Generator, steps: usize) -> Result<(), Error> {
-        if self.core_type == CoreType::Float16 {
-            round_to_half(&mut generator);
-        }
-        let weight = self.weight()?;
-        let target = self.target(&weight);
-        let error = target.error(&generator);
+        self.round(&mut generator);
+        let weight = self.unit_weight()?;
+        let mut unit = generator.clone();
+        unit.set_scale(unit.scale() / self.unit);
+        let error = self.target(&weight).error(&unit);
         let start_error = self.errors.get(&key).copied().unwrap_or(error);
         self.sizes.insert(key, replace_by_generator(self.model, self.candidate, &generator)?.added_bytes());
         self.fits.insert(key, Fitted { generator, start_error, error, steps });
@@ -280,71 +348,38 @@ impl<'a> Layer<'a> {
         format!("{} {}, {} legs, χ={bond}", topology.title(), f.layout.name, f.leg_count())
     }
 
-    /// W as the generator makes it, O×I: the fitted one if there is a fit, else the start.
-    pub(crate) fn generated(&self, key: Key) -> Option<Vec<f32>> {
-        self.generator(key).map(Generator::matrix)
-    }
-
-    /// The patch that puts the generated weight in place of the trained one without emitting the generator.
-    pub(crate) fn dense_patch(&self, key: Key) -> Result<Patch, Error> {
-        let Some(matrix) = self.generated(key) else { return Err(self.unmade()) };
-        let mut patch = replace_by_dense(self.model, self.candidate, &matrix)?;
-        self.correct_bias(&matrix, &mut patch)?;
-        Ok(patch)
-    }
-
-    /// The patch that puts the generator itself in place of the weight.
-    pub(crate) fn generator_patch(&self, key: Key) -> Result<Patch, Error> {
-        let Some(generator) = self.generator(key) else { return Err(self.unmade()) };
-        let mut patch = replace_by_generator(self.model, self.candidate, generator)?;
-        if let Some(matrix) = self.generated(key).filter(|_| self.absorbs_mean) {
-            self.correct_bias(&matrix, &mut patch)?;
-        }
-        Ok(patch)
-    }
-
     fn unmade(&self) -> Error {
         Error::Internal(format!("no generator was made for layer {}", self.candidate.layer))
     }
 
-    /// The mean of the layer's output error goes into its bias: `b + (W−G)·E[x]`.
-    fn correct_bias(&self, generated: &[f32], patch: &mut Patch) -> Result<(), Error> {
-        let (true, Some(gram)) = (self.absorbs_mean, &self.gram) else { return Ok(()) };
-        let weight = self.weight()?;
-        let inputs = self.candidate.inputs;
-        let shift: Vec<f32> = weight
-            .chunks_exact(inputs)
-            .zip(generated.chunks_exact(inputs))
-            .map(|(w, g)| {
-                let sum: f64 =
-                    w.iter().zip(g).zip(gram.mean()).map(|((w, g), m)| f64::from(w - g) * f64::from(*m)).sum();
-                sum as f32
-            })
-            .collect();
-        patch.merge(adntn_passes::shift_bias(self.model, self.candidate, &shift)?);
-        Ok(())
-    }
-
-    /// ‖W−G‖/‖W‖.
-    pub(crate) fn weight_error(&self, key: Key) -> Result<Option<f64>, Error> {
-        let Some(generated) = self.generated(key) else { return Ok(None) };
-        Ok(Some(adntn_fit::layerwise::weight_error(&self.weight()?, &generated)))
-    }
-
+    /// Whether there is anything to choose from.
     pub(crate) fn has_gain(&self) -> bool {
-        !self.families.is_empty()
+        self.obstacle.is_none()
     }
-}
 
-/// Rounds all cores to float16 numbers, the overall scale taken into the last level when that is linear. A core with
-/// values beyond the range of float16 stays as it is, and so is stored as float32.
-fn round_to_half(generator: &mut Generator) {
-    generator.absorb_scale();
-    let cores: Vec<_> = generator.shape().cores.iter().map(|core| core.range.clone()).collect();
-    for core in cores {
-        let values = &mut generator.params_mut()[core];
-        if values.iter().all(|&x| half::f16::from_f32(x).is_finite()) {
-            values.iter_mut().for_each(|x| *x = half::f16::from_f32(*x).to_f32());
-        }
+    /// Why the layer stays dense whatever is accepted, if so.
+    pub(crate) fn obstacle(&self) -> Option<String> {
+        let unsuitable = || {
+            let reason = self.unsuitable.as_ref()?;
+            self.errors.values().all(|error| error.is_infinite()).then(|| format!("stays dense: {reason}"))
+        };
+        self.obstacle.clone().or_else(unsuitable)
+    }
+
+    /// Whether generators were made that take no fewer bytes than the weight.
+    pub(crate) fn is_larger_in_file(&self) -> bool {
+        self.sizes.values().any(|&bytes| bytes >= self.candidate.bytes)
+    }
+
+    /// Gives the layer a reason to stay dense.
+    pub(crate) fn withdraw(&mut self, reason: &str) {
+        self.obstacle = Some(reason.to_owned());
+    }
+
+    /// Whether the generator has no more parameters than any other on offer.
+    pub(crate) fn is_smallest(&self, key: Key) -> bool {
+        let count = self.families[key.0].parameters(key.1);
+        let least = self.families.iter().filter_map(|family| Some(family.parameter_range()?.0)).min();
+        count.is_some() && count <= least
     }
 }

@@ -122,17 +122,14 @@ pub(crate) fn has_kernel(candidate: &Candidate) -> bool {
 /// Refuses settings that no selected layer, or not every one of them, can follow.
 ///
 /// # Errors
-/// [`Error::Layout`] for the first layer that the legs given do not cover or would pad to twice its size or more;
+/// [`Error::Layout`] for the first layer that the legs given for it do not cover or would pad to twice its size or more;
 /// [`Error::Usage`] when legs are given and so is a place for kernel legs.
 pub(crate) fn check(chosen: &[&Candidate], options: &Options) -> Result<(), Error> {
-    let Some(LayoutChoice::Legs(layout)) = &options.layout else { return Ok(()) };
-    if let Some(place) = options.kernel_legs {
-        return Err(Error::Usage(format!(
-            "the layout `{layout}` says where every leg is, so kernel legs cannot be put `{place}` as well: leave one of \
-             --layout and --kernel-legs out"
-        )));
-    }
+    both_places(options)?;
     for candidate in chosen {
+        let own = options.for_layer(&candidate.layer, &candidate.weight);
+        both_places(&own)?;
+        let Some(LayoutChoice::Legs(layout)) = &own.layout else { continue };
         let fits = |side| {
             let (covered, needed) = match side {
                 Side::Output => (layout.outputs(), candidate.outputs),
@@ -150,6 +147,16 @@ pub(crate) fn check(chosen: &[&Candidate], options: &Options) -> Result<(), Erro
         }
     }
     Ok(())
+}
+
+fn both_places(options: &Options) -> Result<(), Error> {
+    match (&options.layout, options.kernel_legs) {
+        (Some(LayoutChoice::Legs(layout)), Some(place)) => Err(Error::Usage(format!(
+            "the layout `{layout}` says where every leg is, so kernel legs cannot be put `{place}` as well: leave one of \
+             --layout and --kernel-legs out"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ mod pipeline;
 mod quality;
 pub mod report;
 mod select;
+mod settle;
 mod training;
 mod trial;
 mod verify;

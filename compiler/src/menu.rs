@@ -1,7 +1,7 @@
 //! The generators on offer for a weight of a given shape.
 
 use adntn_networks::{Bonds, GeneratorSpec, Shape};
-use adntn_passes::Candidate;
+use adntn_passes::{Candidate, FOLDABLE_BYTES};
 
 use crate::layout::{Offer, layouts};
 use crate::options::Options;
@@ -50,6 +50,19 @@ impl Family {
         small.then(|| shape.parameters())
     }
 
+    /// The largest bond of the generator with this bond dimension: legs may carry less.
+    pub(crate) fn carries(&self, bond: usize) -> usize {
+        let Ok(shape) = Shape::new(&self.spec(bond)) else { return 0 };
+        let inner = shape.levels.iter().rev().skip(1);
+        inner.map(|dims| dims.iter().copied().max().unwrap_or(0)).min().unwrap_or(0)
+    }
+
+    /// Bytes of the padded weight, the largest tensor that forming it needs.
+    fn formed_bytes(&self) -> u64 {
+        let layout = &self.unbound.layout;
+        (layout.outputs() as u64).saturating_mul(layout.inputs() as u64).saturating_mul(4)
+    }
+
     /// Smallest and largest parameter count on offer.
     pub(crate) fn parameter_range(&self) -> Option<(usize, usize)> {
         Some((self.parameters(*self.bonds.first()?)?, self.parameters(*self.bonds.last()?)?))
@@ -67,6 +80,9 @@ pub(crate) fn families(candidate: &Candidate, options: &Options) -> Vec<Family> 
     let mut all = Vec::new();
     for layout in layouts(candidate, options) {
         let mut family = Family::new(candidate, layout, options);
+        if family.formed_bytes() >= FOLDABLE_BYTES {
+            continue;
+        }
         let mut previous = 0;
         for &bond in &ladder {
             match family.parameters(bond) {
@@ -83,6 +99,23 @@ pub(crate) fn families(candidate: &Candidate, options: &Options) -> Vec<Family> 
         }
     }
     all
+}
+
+/// Why there is no family for a weight, if there is none.
+pub(crate) fn obstacle(candidate: &Candidate, options: &Options) -> Option<String> {
+    if !families(candidate, options).is_empty() {
+        return None;
+    }
+    let layouts = layouts(candidate, options);
+    let too_large = |layout: Offer| Family::new(candidate, layout, options).formed_bytes() >= FOLDABLE_BYTES;
+    Some(if layouts.is_empty() {
+        "no gain: no leg layout fits this weight".into()
+    } else if layouts.into_iter().all(too_large) {
+        "stays dense: a generator forms the weight when the model is loaded, and runtimes fold only tensors below 1 GiB"
+            .into()
+    } else {
+        "no gain: no generator is smaller than this weight".into()
+    })
 }
 
 /// The generator in the middle of those on offer by number of parameters: its family and bond dimension.
@@ -118,4 +151,47 @@ pub(crate) fn bond_note(candidate: &Candidate, used: Option<&GeneratorSpec>, opt
         "Layer {}: χ = {chi} is more than some of its legs carry; its bonds were clamped to {range}{rest}.",
         candidate.layer,
     ))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use adntn_passes::{LayerKind, Root, Stored, WeightSource};
+
+    use super::*;
+
+    fn candidate(outputs: usize, inputs: usize) -> Candidate {
+        Candidate {
+            id: 0,
+            layer: "fc".into(),
+            weight: "fc.weight".into(),
+            source: WeightSource {
+                root: Root::Initializer("fc.weight".into()),
+                identities: Vec::new(),
+                listed_input: false,
+            },
+            uses: Vec::new(),
+            dims: vec![outputs as i64, inputs as i64],
+            outputs,
+            inputs,
+            stored: Stored::OutputInput,
+            kind: LayerKind::Gemm,
+            bytes: 4 * (outputs * inputs) as u64,
+        }
+    }
+
+    #[test]
+    fn weights_that_runtimes_would_not_fold_get_no_generator() {
+        let options = Options::new("in.onnx", "out.onnx");
+        for (outputs, inputs) in [(1 << 14, 1 << 14), (1 << 15, 9000), (50_000, 6000)] {
+            let large = candidate(outputs, inputs);
+            assert!(families(&large, &options).is_empty());
+            assert!(obstacle(&large, &options).unwrap().contains("1 GiB"));
+        }
+        // One row less, and the layouts that need no padding are on offer.
+        let below = candidate((1 << 14) - 1, 1 << 14);
+        assert!(families(&below, &options).iter().all(|f| f.formed_bytes() < FOLDABLE_BYTES));
+        assert!(obstacle(&candidate(1 << 13, 1 << 14), &options).is_none());
+        assert_eq!(obstacle(&candidate(2, 2), &options).unwrap().split(':').next(), Some("no gain"));
+    }
 }

@@ -10,7 +10,7 @@ use adntn_passes::{Candidate, FindOptions, Survey, find_candidates_with};
 
 use crate::data::{Samples, prepare};
 use crate::error::Error;
-use crate::layer::{Key, Layer};
+use crate::layer::Layer;
 use crate::metric::Yardstick;
 use crate::observer::{Event, Observer};
 use crate::options::Options;
@@ -18,6 +18,7 @@ use crate::report::{
     FileReport, LayerReport, PhaseTime, Report, SCHEMA_VERSION, Settings, SkippedReport, StopReason, TrainingReport,
 };
 use crate::select::{Choice, Search, Selection, by_weight_error};
+use crate::settle::{Settled, settle};
 use crate::training::FitKind;
 use crate::trial::Bench;
 use crate::{calibrate, certify, check, describe, endtoend, layout, menu, quality, verify};
@@ -55,6 +56,7 @@ impl Run<'_> {
         let model = Model::open(&self.options.input)?;
         let survey = find_candidates_with(&model, &FindOptions { min_elements: self.options.min_elements });
         check::weights(&self.options.input, &survey)?;
+        check::patterns(self.options, &survey)?;
         let (chosen, passed_over) = self.filter(&survey);
         layout::check(&chosen, self.options)?;
         self.note_kernel_legs(&chosen);
@@ -65,7 +67,7 @@ impl Run<'_> {
         let samples = self.samples(&model)?;
         let mut layers = self.layers(&model, &chosen, samples.as_ref())?;
         let trained = self.options.fit == FitKind::EndToEnd;
-        let (decision, training, rest) = if trained {
+        let (mut decision, training, rest) = if trained {
             self.train(&model, &mut layers, samples.as_ref())?
         } else {
             (self.decide(&model, &mut layers, samples.as_ref())?, None, Patch::default())
@@ -73,7 +75,9 @@ impl Run<'_> {
 
         layers.iter_mut().for_each(Layer::end_search);
         self.enter("writing");
-        let written = self.write(&model, &layers, &decision.choice, rest.clone())?;
+        let Settled { patch, rest, notes } = settle(&model, &mut layers, &mut decision.choice, rest)?;
+        self.notes.extend(notes);
+        let written = self.write(&model, &patch)?;
 
         self.enter("verifying");
         let emitted = Model::open(&self.options.output)?;
@@ -95,9 +99,10 @@ impl Run<'_> {
         }
         let mut reports = Vec::new();
         for ((layer, key), effect) in layers.iter().zip(&decision.choice).zip(effects) {
-            let row = describe::layer(layer, *key, effect, self.options, &decision.selection)?;
+            let own = self.own(layer.candidate);
+            let row = describe::layer(layer, *key, effect, &own, &decision.selection)?;
             if row.1.network.is_some() || !layer.has_gain() {
-                self.notes.extend(menu::bond_note(layer.candidate, row.1.network.as_ref(), self.options));
+                self.notes.extend(menu::bond_note(layer.candidate, row.1.network.as_ref(), &own));
             }
             reports.push(row);
         }
@@ -108,13 +113,13 @@ impl Run<'_> {
             bytes: written,
             parameters: describe::parameters(&emitted),
         });
-        let layers = reports.into_iter().map(|(_, r)| r).collect();
-        let mut report = self.report(&model, &survey, layers);
+        let rows = reports.into_iter().map(|(_, r)| r).collect();
+        let mut report = self.report(&model, &survey, rows);
         report.output = output;
         report.data = data;
         report.quality = quality;
         report.training = training;
-        report.stopped = Some(decision.selection.stopped);
+        report.stopped = Some(describe::stopped(&layers, &decision.choice, &decision.selection));
         Ok(report)
     }
 
@@ -285,8 +290,7 @@ impl Run<'_> {
             None => chosen.iter().map(|_| None).collect(),
         };
         let layers = chosen.iter().zip(absorbs).zip(grams);
-        let own = |c: &Candidate| self.options.for_layer(&c.layer, &c.weight);
-        Ok(layers.map(|((c, absorbs), gram)| Layer::new(model, c, gram, absorbs, &own(c))).collect())
+        Ok(layers.map(|((c, absorbs), gram)| Layer::new(model, c, gram, absorbs, &self.own(c))).collect())
     }
 
     fn decide(
@@ -315,16 +319,11 @@ impl Run<'_> {
         let held_out = Bench::new(model, samples.held_out.clone(), &samples.yardstick)?;
         let (tolerance, delta) = (self.options.tolerance, 1.0 - self.options.confidence);
         let tested = certify::certify(layers, &held_out, &selection.accepted, tolerance, delta)?;
-        if tested.rejected > 0 && tested.short_of_samples && selection.stopped == StopReason::Tolerance {
-            selection.stopped = StopReason::Samples;
-        }
-        let smallest =
-            |(layer, key): (&Layer<'_>, &Option<Key>)| !layer.has_gain() || key.is_some_and(|k| layer.is_smallest(k));
-        if selection.stopped != StopReason::Interrupted
-            && tested.choice.iter().any(Option::is_some)
-            && layers.iter().zip(&tested.choice).all(smallest)
+        if tested.rejected > 0
+            && tested.short_of_samples
+            && matches!(selection.stopped, StopReason::Tolerance | StopReason::Smallest)
         {
-            selection.stopped = StopReason::Smallest;
+            selection.stopped = StopReason::Samples;
         }
         if tested.rejected > 0 {
             let one = tested.rejected == 1;
@@ -360,17 +359,13 @@ impl Run<'_> {
         Ok((decision, outcome.report, outcome.patch))
     }
 
-    fn write(&mut self, model: &Model, layers: &[Layer<'_>], choice: &Choice, mut patch: Patch) -> Result<u64, Error> {
-        for (layer, key) in layers.iter().zip(choice) {
-            if let Some(key) = key {
-                patch.merge(layer.generator_patch(*key)?);
-            }
-        }
-        let mut edited = model.apply(&patch)?;
-        if edited.len() > model.size_bytes() {
-            // Cannot come from generators, each of which saves bytes; embedding external data can add a few.
-            edited = model.apply(&Patch::default())?;
-        }
+    /// The settings of a layer.
+    fn own(&self, candidate: &Candidate) -> Options {
+        self.options.for_layer(&candidate.layer, &candidate.weight)
+    }
+
+    fn write(&mut self, model: &Model, patch: &Patch) -> Result<u64, Error> {
+        let edited = model.apply(patch)?;
         let external = if self.options.external_data { ExternalData::Always } else { ExternalData::Auto };
         let written = edited.write(&self.options.output, external)?;
         Ok(written.model_bytes + written.data_bytes)
@@ -387,10 +382,12 @@ impl Run<'_> {
         if let Err(e) = Loaded::new(model.apply(&Patch::default())?.to_bytes()).and_then(|loaded| loaded.check()) {
             self.notes.push(format!("The model cannot be run ({e}): a compilation could not measure quality."));
         }
+        self.notes.extend(describe::unused(&adntn_passes::drop_unused(model)));
         let mut layers = passed_over;
         for candidate in chosen {
-            let row = describe::possible(candidate, &menu::families(candidate, self.options));
-            self.notes.extend(menu::bond_note(candidate, row.network.as_ref(), self.options));
+            let own = self.own(candidate);
+            let row = describe::possible(model, candidate, &own);
+            self.notes.extend(menu::bond_note(candidate, row.network.as_ref(), &own));
             layers.push((candidate.id, row));
         }
         layers.sort_by_key(|l| l.0);

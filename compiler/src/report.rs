@@ -36,7 +36,7 @@ pub struct Report {
     pub training: Option<TrainingReport>,
     /// Every dense weight that could be replaced, in graph order.
     pub layers: Vec<LayerReport>,
-    /// Every Conv, Gemm and MatMul that could not be replaced, with the reason.
+    /// Every other node with a weight, with the reason; products of two activations have none.
     pub skipped: Vec<SkippedReport>,
     /// Things the user should know, a sentence each.
     pub notes: Vec<String>,
@@ -285,8 +285,10 @@ pub struct GeneratorReport {
     pub activation: String,
     /// Optimiser steps of the fit.
     pub steps: usize,
-    /// Expected relative output error on the fit samples at the start and after the fit.
+    /// Expected relative output error on the fit samples at the start and after the fit, both after rounding.
     pub fit_errors: (f64, f64),
+    /// What the network is better known as, if it is no more than that: `low rank r=12` or `sum of 12 Kronecker products`.
+    pub equivalent: Option<String>,
 }
 
 /// A node that was not considered.
@@ -314,10 +316,14 @@ pub enum StopReason {
     Samples,
     /// Every layer has the smallest generator on offer.
     Smallest,
+    /// Every layer has the coarsest generator that its search tries.
+    Coarsest,
     /// No generator is smaller than its weight.
     NoGain,
-    /// No weight was considered.
-    Nothing,
+    /// No weight was selected, or there is none that could be replaced.
+    NothingConsidered,
+    /// No weight can be replaced, for the reasons given with the layers.
+    Unsuitable,
     /// The model could not be run, so weight errors bounded the choice.
     Unmeasured,
     /// The generators followed from the settings: there was no search.

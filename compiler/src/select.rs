@@ -63,20 +63,18 @@ impl Search<'_, '_, '_> {
     /// Runs the search.
     pub(crate) fn run(&mut self) -> Result<Selection, Error> {
         if self.layers.iter().all(|l| !l.has_gain()) {
-            let stopped = if self.layers.is_empty() { StopReason::Nothing } else { StopReason::NoGain };
-            return Ok(Selection { accepted: Vec::new(), stopped });
+            return Ok(Selection { accepted: Vec::new(), stopped: StopReason::NoGain });
         }
         let mut accepted: Vec<Choice> = Vec::new();
-        let ended = self.search(&mut accepted)?;
+        let stopped = self.search(&mut accepted)?;
         accepted.retain(|c| c.iter().any(Option::is_some));
         accepted.dedup();
-        let stopped = if ended { StopReason::Interrupted } else { StopReason::Tolerance };
         Ok(Selection { accepted: thinned(accepted), stopped })
     }
 
-    /// Fills `accepted`; says whether the caller ended it.
-    fn search(&mut self, accepted: &mut Vec<Choice>) -> Result<bool, Error> {
-        let Some(mut at) = self.bisect()? else { return Ok(true) };
+    /// Fills `accepted` and says what ended it.
+    fn search(&mut self, accepted: &mut Vec<Choice>) -> Result<StopReason, Error> {
+        let Some(mut at) = self.bisect()? else { return Ok(StopReason::Interrupted) };
         // With fits a finer start may turn out to be needless, or, after overfitting, a coarser one too coarse.
         while let Some(position) = at {
             let choice = self.choice(position)?;
@@ -86,12 +84,12 @@ impl Search<'_, '_, '_> {
                     break;
                 }
                 Trial::Refused => at = position.checked_sub(1),
-                Trial::Ended => return Ok(true),
+                Trial::Ended => return Ok(StopReason::Interrupted),
             }
         }
         let Some(found) = at else { return self.refine(accepted, &mut vec![None; self.layers.len()]) };
         if self.safer(found, accepted)? {
-            return Ok(true);
+            return Ok(StopReason::Interrupted);
         }
         let mut positions = vec![at; self.layers.len()];
         for position in found + 1..(found + 1 + EXTRA).min(POSITIONS) {
@@ -100,7 +98,7 @@ impl Search<'_, '_, '_> {
                 match self.trial(&choice, true)? {
                     Trial::Accepted => accepted.push(choice),
                     Trial::Refused => break,
-                    Trial::Ended => return Ok(true),
+                    Trial::Ended => return Ok(StopReason::Interrupted),
                 }
             }
             positions.fill(Some(position));
@@ -150,7 +148,7 @@ impl Search<'_, '_, '_> {
     }
 
     /// Turns the dial on for one layer at a time, the one with the most bytes left first.
-    fn refine(&mut self, accepted: &mut Vec<Choice>, positions: &mut [Option<usize>]) -> Result<bool, Error> {
+    fn refine(&mut self, accepted: &mut Vec<Choice>, positions: &mut [Option<usize>]) -> Result<StopReason, Error> {
         let mut current = accepted.last().cloned().unwrap_or_else(|| vec![None; self.layers.len()]);
         let mut order = Vec::new();
         for (index, layer) in self.layers.iter().enumerate() {
@@ -171,7 +169,7 @@ impl Search<'_, '_, '_> {
                     match self.trial(&choice, true)? {
                         Trial::Accepted => {}
                         Trial::Refused => break,
-                        Trial::Ended => return Ok(true),
+                        Trial::Ended => return Ok(StopReason::Interrupted),
                     }
                     current.clone_from(&choice);
                     accepted.push(choice);
@@ -180,7 +178,9 @@ impl Search<'_, '_, '_> {
                 position += 1;
             }
         }
-        Ok(false)
+        let turned = |(layer, at): (&Layer<'_>, &Option<usize>)| !layer.has_gain() || *at == Some(POSITIONS - 1);
+        let all = !accepted.is_empty() && self.layers.iter().zip(positions.iter()).all(turned);
+        Ok(if all { StopReason::Smallest } else { StopReason::Tolerance })
     }
 
     fn choice(&mut self, position: usize) -> Result<Choice, Error> {

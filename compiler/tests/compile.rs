@@ -309,5 +309,8 @@ fn external_data_goes_beside_the_model() {
 fn the_report_schema_is_the_documented_one() {
     let documented: serde_json::Value =
         serde_json::from_slice(&std::fs::read(root().join("compiler/report.schema.json")).unwrap()).unwrap();
-    assert!(documented == Report::schema(), "compiler/report.schema.json is old, write it again: cargo run -p adntn-compiler --example report_schema");
+    assert!(
+        documented == Report::schema(),
+        "compiler/report.schema.json is old, write it again: cargo run -p adntn-compiler --example report_schema"
+    );
 }

@@ -75,7 +75,7 @@ impl GramBuilder {
 
     /// The matrix H. With `centred`, the mean is removed: right when the layer's bias can take `(W−G)·mean`.
     ///
-    /// Returns `None` when no rows were added or all of them are zero.
+    /// Returns `None` when no rows were added, all of them are zero, or their squares are beyond the range of float32.
     #[must_use]
     pub fn finish(mut self, centred: bool, ridge: f32) -> Option<Gram> {
         if self.rows == 0 || self.features == 0 {
@@ -114,6 +114,10 @@ impl GramBuilder {
             return None;
         }
         let unit = (self.features as f64 / trace) * f64::from(1.0 - ridge);
+        // Inputs so small or so large that float32 has lost their moments say nothing.
+        if !(unit as f32).is_normal() {
+            return None;
+        }
         match &mut moments {
             Moments::Dense(c) => c.par_iter_mut().for_each(|v| *v *= unit as f32),
             Moments::Rows(x) => x.par_iter_mut().for_each(|v| *v *= unit.sqrt() as f32),
@@ -341,5 +345,19 @@ mod tests {
         let mut zeros = GramBuilder::new(3);
         zeros.add(&[0.0; 6]);
         assert!(zeros.finish(false, 0.1).is_none());
+    }
+
+    #[test]
+    fn rows_whose_squares_leave_float32_give_no_statistics() {
+        let features = 12;
+        for (count, centred) in [(4, false), (4, true), (40, false), (40, true)] {
+            for size in [1e-40, 1e-30, 1e30] {
+                let rows: Vec<f32> = numbers(count * features, 7).iter().map(|x| x * size).collect();
+                let mut builder = GramBuilder::new(features);
+                builder.add(&rows);
+                let finite = |g: Gram| g.marginal(&[features], &[0]).iter().all(|x| x.is_finite());
+                assert!(builder.finish(centred, 0.02).is_none_or(finite), "{count} rows of {size}");
+            }
+        }
     }
 }

@@ -14,6 +14,7 @@ mod activation;
 mod adjoint;
 mod buffer;
 mod elementwise;
+mod equivalent;
 mod error;
 mod factorise;
 mod forward;
@@ -38,6 +39,7 @@ mod wide;
 mod workspace;
 
 pub use activation::{Activation, LEAKY_SLOPE};
+pub use equivalent::Equivalent;
 pub use error::Error;
 pub use factorise::{Factors, factorise};
 pub use generator::Generator;

@@ -116,6 +116,16 @@ impl Candidate {
         })
     }
 
+    /// Root mean square of the weight, in double precision.
+    ///
+    /// # Errors
+    /// When the candidate is of another model or its data cannot be read.
+    pub fn root_mean_square(&self, model: &Model) -> Result<f64, Error> {
+        let values = model.floats(self.tensor(model)?)?;
+        let sum: f64 = values.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+        Ok((sum / values.len().max(1) as f64).sqrt())
+    }
+
     /// Number of weights, O·I.
     #[must_use]
     pub fn elements(&self) -> usize {

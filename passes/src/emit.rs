@@ -16,6 +16,8 @@ use crate::lowering::{Op, Program, Step, Value};
 
 /// Metadata key that names the pass which made a node.
 pub(crate) const PASS_KEY: &str = "adntn.pass";
+/// The pass that puts a generator in the place of a weight.
+pub(crate) const GENERATOR_PASS: &str = "replace_by_generator";
 /// Metadata key that names the layer a node belongs to.
 pub(crate) const LAYER_KEY: &str = "adntn.layer";
 

@@ -53,7 +53,7 @@ pub enum Error {
     },
     /// An intermediate tensor would pass the size runtimes fold.
     #[error(
-        "layer `{layer}`: the tensor after step `{step}` takes {bytes} bytes, but runtimes fold only tensors below 1 GiB; exclude this layer, or split its weight by columns in the source model"
+        "layer `{layer}`: the tensor after step `{step}` would take {bytes} bytes, but runtimes fold only tensors below 1 GiB"
     )]
     IntermediateTooLarge {
         /// The layer being rewritten.
@@ -81,4 +81,20 @@ pub enum Error {
         /// The activation's name.
         activation: String,
     },
+}
+
+impl Error {
+    /// Why this generator cannot stand for this weight, as a clause, where that is no fault of the caller or the model: numbers
+    /// out of range, or a tensor too large. The layer then has to stay as it is.
+    #[must_use]
+    pub fn unsuitable(&self) -> Option<String> {
+        match self {
+            Self::NotFinite { what, .. } => Some(format!("{what} holds a value that is not finite")),
+            Self::IntermediateTooLarge { bytes, .. } => Some(format!(
+                "forming it would need a tensor of {bytes} bytes, and runtimes fold only those below 1 GiB"
+            )),
+            Self::Order { message, .. } => Some(message.clone()),
+            _ => None,
+        }
+    }
 }

@@ -4,13 +4,15 @@
 //! copies it to. It becomes one candidate when everything that reads those values is a dense layer (Conv with one group,
 //! Gemm, MatMul) and all of them read it in the same orientation: then a rewrite can point them all at the new weight and
 //! remove the root. Otherwise each weighted node gets a [`SkipReason`]. Nodes in control-flow bodies and local functions are
-//! listed, never rewritten.
+//! listed, never rewritten. Products of two activations have no weight and are not listed, nor are the products inside a
+//! generator of an earlier compilation; tables that a Gather reads are.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use adntn_onnx::{Model, pb};
 
 use crate::candidate::{Candidate, DenseUse, LayerKind, Root, Stored, WeightSource};
+use crate::folded::{Folded, Folding, made_by_generator};
 use crate::name::{Namer, bodies};
 use crate::origin::{Origin, constant_tensor, is_standard, op_and_name, origin};
 use crate::skip::{SkipReason, Skipped};
@@ -46,7 +48,7 @@ pub fn find_candidates(model: &Model) -> Survey {
 /// Surveys the main graph.
 #[must_use]
 pub fn find_candidates_with(model: &Model, options: &FindOptions) -> Survey {
-    Finder { model, options }.run()
+    Finder { model, options, folded: Folded::new(model) }.run()
 }
 
 const OLDEST_OPSET: i64 = 7;
@@ -82,7 +84,11 @@ const OTHER_WEIGHTED_OPS: [&str; 24] = [
 struct Finder<'m> {
     model: &'m Model,
     options: &'m FindOptions,
+    folded: Folded<'m>,
 }
+
+/// The value that should have been a weight and why it is none; nothing for a node that has no weight at all.
+type NoWeight = Option<(String, SkipReason)>;
 
 impl<'m> Finder<'m> {
     fn run(&self) -> Survey {
@@ -96,14 +102,17 @@ impl<'m> Finder<'m> {
                         Some((_, uses)) => uses.push(found),
                         None => roots.push((root, vec![found])),
                     },
-                    Err((weight, reason)) => {
+                    Err(Some((weight, reason))) => {
                         skipped.insert(index, self.skip(index, &weight, reason));
                     }
+                    Err(None) => {}
                 }
             } else if OTHER_WEIGHTED_OPS.contains(&node.op_type())
                 && let Some(weight) = self.largest_constant(node)
             {
                 skipped.insert(index, self.skip(index, &weight, SkipReason::UnsupportedOp));
+            } else if is_standard(node, "Gather") && self.is_table(self.input(index, 0)) {
+                skipped.insert(index, self.skip(index, self.input(index, 0), SkipReason::Embedding));
             }
         }
         let mut candidates = Vec::new();
@@ -136,13 +145,8 @@ impl<'m> Finder<'m> {
         Survey { candidates, skipped }
     }
 
-    /// The constant operand of a Conv, Gemm or MatMul, or the value that should have been one and why it is not.
-    fn dense_use(
-        &self,
-        index: usize,
-        node: &pb::NodeProto,
-        kind: LayerKind,
-    ) -> Result<(Root, DenseUse), (String, SkipReason)> {
+    /// The constant operand of a Conv, Gemm or MatMul.
+    fn dense_use(&self, index: usize, node: &pb::NodeProto, kind: LayerKind) -> Result<(Root, DenseUse), NoWeight> {
         let flag = |name| int_attribute(node, name).unwrap_or(0) != 0;
         // Operand slots a weight may sit in, and how its dims then read: the first is the usual one.
         let slots: Vec<(usize, Stored)> = match kind {
@@ -153,47 +157,67 @@ impl<'m> Finder<'m> {
                 (0, if flag("transA") { Stored::InputOutput } else { Stored::OutputInput }),
             ],
         };
-        let origins: Vec<(usize, Stored, Origin)> = slots
-            .into_iter()
-            .map(|(input, stored)| (input, stored, origin(self.model, self.input(index, input))))
-            .collect();
-        let name = |input| self.input(index, input).to_owned();
-        let usual = name(origins[0].0);
-        if origins.len() > 1 && origins.iter().all(|(.., o)| !matches!(o, Origin::Computed(_))) {
-            return Err((usual, SkipReason::AllConstant));
-        }
-        let Some((input, stored, origin)) = origins.iter().find(|(.., o)| !matches!(o, Origin::Computed(_))) else {
-            let sources: Vec<String> = origins
-                .iter()
-                .map(|(.., o)| match o {
-                    Origin::Computed(source) => source.clone(),
-                    _ => String::new(),
-                })
-                .collect();
-            return Err((usual, SkipReason::NotConstant { source: sources.join(" and ") }));
+        let is_known = |input: usize| {
+            let value = self.input(index, input);
+            self.folded.get(value).is_some() || !matches!(origin(self.model, value), Origin::Computed(_))
         };
-        let root = match origin {
-            Origin::Root(root) => root.clone(),
-            Origin::Sparse => return Err((name(*input), SkipReason::Sparse)),
-            Origin::Spelling(attribute) => {
-                return Err((name(*input), SkipReason::ConstantSpelling { attribute: attribute.clone() }));
-            }
-            Origin::Computed(source) => return Err((usual, SkipReason::NotConstant { source: source.clone() })),
+        let name = |input| self.input(index, input).to_owned();
+        if is_known(0) && is_known(1) {
+            return Err((!made_by_generator(node)).then(|| (name(slots[0].0), SkipReason::AllConstant)));
+        }
+        let Some(&(input, stored)) = slots.iter().find(|(input, _)| is_known(*input)) else {
+            return Err(match (kind, origin(self.model, self.input(index, slots[0].0))) {
+                (LayerKind::Conv, Origin::Computed(source)) => Some((name(1), SkipReason::NotConstant { source })),
+                _ => None,
+            });
+        };
+        if let Some(folding) = self.folded.get(self.input(index, input)) {
+            return Err(Some((name(input), self.folding(folding, index))));
+        }
+        let no_weight = |reason| Err(Some((name(input), reason)));
+        let root = match origin(self.model, self.input(index, input)) {
+            Origin::Root(root) => root,
+            Origin::Sparse => return no_weight(SkipReason::Sparse),
+            Origin::Spelling(attribute) => return no_weight(SkipReason::ConstantSpelling { attribute }),
+            Origin::Computed(source) => return no_weight(SkipReason::NotConstant { source }),
         };
         if let Some(groups) = int_attribute(node, "group").filter(|g| kind == LayerKind::Conv && *g != 1) {
-            return Err((name(*input), SkipReason::Grouped { groups }));
+            return no_weight(SkipReason::Grouped { groups });
         }
-        Ok((root, DenseUse { node: index, input: *input, kind, stored: *stored }))
+        Ok((root, DenseUse { node: index, input, kind, stored }))
+    }
+
+    /// Why a weight computed from constants is left alone.
+    fn folding(&self, folding: Folding, reader: usize) -> SkipReason {
+        match folding {
+            Folding::Generator => SkipReason::Generator,
+            Folding::Quantised => SkipReason::Quantised,
+            Folding::Other { source, root } => {
+                let nodes = &self.model.graph().node;
+                let uses = self.model.index().uses(&root).iter();
+                let tables = uses.filter(|u| u.node != reader && u.input == 0 && is_standard(&nodes[u.node], "Gather"));
+                SkipReason::Folded { source, tied: tables.map(|u| op_and_name(&nodes[u.node])).collect() }
+            }
+        }
+    }
+
+    /// Whether `value` is a constant table of numbers large enough to be a weight.
+    fn is_table(&self, value: &str) -> bool {
+        use pb::tensor_proto::DataType;
+        let Origin::Root(root) = origin(self.model, value) else { return false };
+        let Some(tensor) = self.tensor(&root) else { return false };
+        let floating = [DataType::Float, DataType::Float16, DataType::Bfloat16, DataType::Double];
+        let elements = tensor.dims.iter().try_fold(1usize, |n, &d| n.checked_mul(usize::try_from(d).ok()?));
+        floating.iter().any(|&t| tensor.data_type() == t as i32)
+            && tensor.dims.len() > 1
+            && elements.is_some_and(|n| n >= self.options.min_elements)
     }
 
     /// Checks everything about a root and its readers; `id` and `layer` are left for the caller.
     fn candidate(&self, root: Root, uses: &[DenseUse]) -> Result<Candidate, SkipReason> {
         let (graph, index) = (self.model.graph(), self.model.index());
-        let tensor = match &root {
-            Root::Initializer(name) => index.initializer(name).and_then(|at| graph.initializer.get(at)),
-            Root::ConstantNode(node) => graph.node.get(*node).and_then(constant_tensor),
-        }
-        .ok_or_else(|| SkipReason::Unreadable { message: "its tensor is missing".to_owned() })?;
+        let tensor =
+            self.tensor(&root).ok_or_else(|| SkipReason::Unreadable { message: "its tensor is missing".to_owned() })?;
         let first = uses[0];
         if self.model.opset() < OLDEST_OPSET {
             return Err(SkipReason::OpsetTooOld { opset: self.model.opset() });
@@ -286,12 +310,15 @@ impl<'m> Finder<'m> {
     }
 
     fn dims(&self, root: &Root) -> Option<&'m [i64]> {
+        self.tensor(root).map(|t| t.dims.as_slice())
+    }
+
+    fn tensor(&self, root: &Root) -> Option<&'m pb::TensorProto> {
         let graph = self.model.graph();
         match root {
             Root::Initializer(name) => self.model.index().initializer(name).and_then(|at| graph.initializer.get(at)),
             Root::ConstantNode(node) => graph.node.get(*node).and_then(constant_tensor),
         }
-        .map(|t| t.dims.as_slice())
     }
 
     fn root_name(&self, root: &Root) -> String {

@@ -2,11 +2,19 @@
 //!
 //! A layer is called after its weight where that name was given by a person: `c.2.weight` makes `c.2`. Names that exporters
 //! number (`onnx::MatMul_215`, `/c/Constant_output_0`, `val_12`) say nothing, so there the node's name serves: `/c/c.2/Gemm`
-//! makes `c.2`. A node without a name leaves op and position: `Gemm_12`. Whatever comes out is made unique with `_2`, `_3`, …
+//! makes `c.2`. A node without a name leaves op and position: `Gemm_12`. Long names are cut, since every value that a rewrite adds
+//! bears them. Whatever comes out is made unique with `_2`, `_3`, …
 
 use std::collections::BTreeSet;
 
+use adntn_networks::{Arrangement as _, Topology};
 use adntn_onnx::{Model, pb};
+
+use crate::replace::DENSE_PART;
+
+/// The most characters of a layer's name, and how many of them are the end of a name that was cut.
+const LONGEST: usize = 64;
+const TAIL: usize = 28;
 
 /// Hands out layer names that no other layer and no value or node of the model uses as a prefix.
 pub(crate) struct Namer {
@@ -18,13 +26,14 @@ impl Namer {
     pub(crate) fn new(model: &Model) -> Self {
         let mut taken = BTreeSet::new();
         collect(model.graph(), &mut taken);
+        taken.extend(model.proto().functions.iter().map(|f| f.name().to_owned()));
         Self { taken, given: BTreeSet::new() }
     }
 
     pub(crate) fn layer(&mut self, weight: &str, node: &pb::NodeProto, index: usize) -> String {
         let base = from_weight(weight)
             .or_else(|| from_node(node.name(), node.op_type()))
-            .map(|name| clean(&name))
+            .map(|name| cut(clean(&name)))
             .filter(|name| !name.is_empty())
             .unwrap_or_else(|| format!("{}_{index}", node.op_type()));
         let mut name = base.clone();
@@ -37,21 +46,25 @@ impl Namer {
         name
     }
 
-    /// Whether something of the model lives under `{layer}/ttn/` already.
+    /// Whether something of the model has a name that a rewrite of this layer might give.
     fn is_prefix(&self, layer: &str) -> bool {
-        let prefix = format!("{layer}/ttn/");
-        self.taken.range(prefix.clone()..).next().is_some_and(|name| name.starts_with(&prefix))
+        let parts = Topology::ALL.iter().map(|topology| topology.name()).chain([DENSE_PART]);
+        parts
+            .map(|part| format!("{layer}/{part}/"))
+            .any(|prefix| self.taken.range(prefix.clone()..).next().is_some_and(|name| name.starts_with(&prefix)))
     }
 }
 
-/// Names of values and nodes, bodies included: a body sees the names of the graph around it.
+/// Every name that the graph and the bodies in it mention: a body sees the names of the graph around it, and what it defines
+/// itself must not be defined around it.
 fn collect(graph: &pb::GraphProto, names: &mut BTreeSet<String>) {
-    names.extend(graph.input.iter().map(|v| v.name().to_owned()));
+    let values = graph.input.iter().chain(&graph.output).chain(&graph.value_info);
+    names.extend(values.map(|v| v.name().to_owned()));
     names.extend(graph.initializer.iter().map(|t| t.name().to_owned()));
     names.extend(graph.sparse_initializer.iter().filter_map(|t| t.values.as_ref()).map(|t| t.name().to_owned()));
     for node in &graph.node {
         names.insert(node.name().to_owned());
-        names.extend(node.output.iter().cloned());
+        names.extend(node.input.iter().chain(&node.output).cloned());
         for body in bodies(node) {
             collect(body, names);
         }
@@ -111,6 +124,15 @@ fn clean(name: &str) -> String {
     name.trim_matches('/').to_owned()
 }
 
+/// At most [`LONGEST`] characters of a clean name: its beginning and its end, which tells layers of one block apart.
+fn cut(name: String) -> String {
+    if name.len() <= LONGEST {
+        return name;
+    }
+    let (head, tail) = (&name[..LONGEST - TAIL - 2], &name[name.len() - TAIL..]);
+    format!("{head}..{tail}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,5 +163,13 @@ mod tests {
     #[test]
     fn names_hold_only_plain_characters() {
         assert_eq!(clean("/a b:c/"), "a_b_c");
+    }
+
+    #[test]
+    fn long_names_keep_their_beginning_and_end() {
+        let name = format!("encoder{}.query", "x".repeat(3000));
+        let short = cut(name);
+        assert!(short.len() == LONGEST && short.starts_with("encoder") && short.ends_with(".query"), "{short}");
+        assert_eq!(cut("encoder.query".into()), "encoder.query");
     }
 }

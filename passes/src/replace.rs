@@ -10,8 +10,11 @@ use adntn_onnx::{Model, Patch};
 
 use crate::Error;
 use crate::candidate::{Candidate, Root, Stored, transposed};
-use crate::emit::{Emitter, float_tensor};
+use crate::emit::{Emitter, GENERATOR_PASS, float_tensor};
 use crate::lowering::lower;
+
+/// Where the values of [`replace_by_dense`] are named, as those of a generator are under its topology.
+pub(crate) const DENSE_PART: &str = "dense";
 
 /// The patch that forms the weight of `candidate` from the cores of `generator` (*folded form*: the subgraph has constant
 /// inputs only, so that a runtime evaluates it once, when it loads the model).
@@ -45,7 +48,7 @@ pub fn replace_by_generator(model: &Model, candidate: &Candidate, generator: &Ge
     let mut added = Patch::default();
     let before = candidate.first_use();
     let topology = spec.topology.name();
-    let weight = Emitter::new(model, &mut added, "replace_by_generator", &layer, topology, before).program(&program);
+    let weight = Emitter::new(model, &mut added, GENERATOR_PASS, &layer, topology, before).program(&program);
     let mut patch = candidate.rewired_to(model, &weight)?;
     patch.merge(added);
     Ok(patch)
@@ -77,7 +80,7 @@ pub fn replace_by_dense(model: &Model, candidate: &Candidate, w: &[f32]) -> Resu
     }
     let mut added = Patch::default();
     let layer = candidate.layer.as_str();
-    let weight = Emitter::new(model, &mut added, "replace_by_dense", layer, "dense", candidate.first_use())
+    let weight = Emitter::new(model, &mut added, "replace_by_dense", layer, DENSE_PART, candidate.first_use())
         .floats("weight", &dims, &values);
     let mut patch = candidate.rewired_to(model, &weight)?;
     patch.merge(added);

@@ -31,13 +31,26 @@ pub enum SkipReason {
         /// The minimum asked for.
         minimum: usize,
     },
-    /// No operand that could be a weight is known when the model is loaded.
+    /// The weight of a convolution is not known when the model is loaded.
     NotConstant {
         /// What makes the value: `graph input`, or op and name of a node.
         source: String,
     },
-    /// Every operand is constant: the node is no layer, a runtime folds it.
+    /// Every operand is constant or computed from constants: the node is no layer, a runtime folds it.
     AllConstant,
+    /// The weight is computed from constants.
+    Folded {
+        /// By what from what: ``Transpose of `w` ``.
+        source: String,
+        /// Op and name of the Gather nodes that read the same constant as a table.
+        tied: Vec<String>,
+    },
+    /// The weight is stored as integers and dequantised.
+    Quantised,
+    /// The weight is formed by the generator that an earlier compilation put there.
+    Generator,
+    /// A table of which the node takes rows.
+    Embedding,
     /// A convolution with several groups.
     Grouped {
         /// The node's `group` attribute.
@@ -110,6 +123,13 @@ impl fmt::Display for SkipReason {
             }
             Self::NotConstant { source } => write!(f, "weight is not constant: it comes from {source}"),
             Self::AllConstant => f.write_str("all operands are constant: runtimes fold the node"),
+            Self::Folded { source, tied } => {
+                write!(f, "weight is computed from constants ({source})")?;
+                if tied.is_empty() { Ok(()) } else { write!(f, ", tied to the table of {}", tied.join(", ")) }
+            }
+            Self::Quantised => f.write_str("weight is quantised (DequantizeLinear)"),
+            Self::Generator => f.write_str("already a generator"),
+            Self::Embedding => f.write_str("embedding: a table of which rows are taken, not a matrix that multiplies"),
             Self::Grouped { groups } => write!(f, "grouped convolution ({groups} groups)"),
             Self::UnsupportedType { dtype } => write!(f, "weight type {dtype} is not supported, only float32 is"),
             Self::UnsupportedOp => f.write_str("no rewrite for this op"),

@@ -49,7 +49,7 @@ pub(crate) fn render(report: &Report, dry_run: bool) -> String {
             bytes(report.input.bytes),
             bytes(output.bytes),
             bold.apply_to(format!("{ratio:.2}x smaller")),
-            stopped(report.stopped)
+            stopped(report)
         );
         let _ =
             writeln!(text, "Weights   {} → {} parameters", count(report.input.parameters), count(output.parameters));
@@ -69,13 +69,19 @@ pub(crate) fn render(report: &Report, dry_run: bool) -> String {
     text
 }
 
-fn stopped(reason: Option<StopReason>) -> &'static str {
-    match reason {
-        Some(StopReason::Tolerance) => "; smaller would lose more quality than allowed",
+fn stopped(report: &Report) -> &'static str {
+    let any = report.layers.iter().any(|layer| layer.replaced);
+    match report.stopped {
+        Some(StopReason::Tolerance) if any => "; smaller would lose more quality than allowed",
+        Some(StopReason::Tolerance) => "; replacing a weight would lose more quality than allowed",
         Some(StopReason::Samples) => "; smaller may do, but the held-out samples are too few to show it",
-        Some(StopReason::Nothing) => "; nothing to replace",
         Some(StopReason::Smallest) => "; every layer has the smallest generator on offer",
+        Some(StopReason::Coarsest) => "; no layer has a smaller generator that resembles its weight",
         Some(StopReason::NoGain) => "; no generator is smaller than its weight",
+        Some(StopReason::NothingConsidered) if !report.layers.is_empty() => "; no layer was selected",
+        Some(StopReason::NothingConsidered) if report.skipped.is_empty() => "; nothing to replace",
+        Some(StopReason::NothingConsidered) => "; nothing to replace: see Not considered",
+        Some(StopReason::Unsuitable) => "; no weight could be replaced: see the reasons above",
         Some(StopReason::Given) => "",
         Some(StopReason::Interrupted) => "; interrupted: the best found so far",
         Some(StopReason::Unmeasured) => "; held to the weight error, quality not measured",
@@ -142,7 +148,10 @@ fn layers(rows: &[LayerReport]) -> String {
         let shape = dims(&row.shape);
         let percent = |v: Option<f64>, digits: usize| v.map_or("–".into(), |v| format!("{:.digits$}%", v * 100.0));
         let note = match (&row.generator, &row.reason) {
-            (Some(g), _) => format!("{} {} χ={} {}", title(&g.topology), g.legs, g.bond, g.activation),
+            (Some(g), _) => match &g.equivalent {
+                Some(known) => format!("{known} ({})", g.legs),
+                None => format!("{} {} χ={} {}", title(&g.topology), g.legs, g.bond, g.activation),
+            },
             (None, Some(reason)) => reason.clone(),
             (None, None) => String::new(),
         };

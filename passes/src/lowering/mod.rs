@@ -20,6 +20,7 @@ mod schedule;
 
 use adntn_networks::{Activation, Generator, Leg, Side};
 
+pub use program::FOLDABLE_BYTES;
 pub(crate) use program::{Op, Program, Step, Value};
 
 use crate::Error;

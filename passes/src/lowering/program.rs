@@ -5,8 +5,8 @@ use adntn_networks::{Activation, LEAKY_SLOPE};
 use crate::Error;
 use crate::lowering::legs::{merge_axes, permuted};
 
-/// Runtimes fold a tensor only below this size.
-const FOLDABLE_BYTES: u64 = 1 << 30;
+/// Runtimes fold a tensor only below this size, 1 GiB: no generator can form a weight that is as large.
+pub const FOLDABLE_BYTES: u64 = 1 << 30;
 
 /// A tensor of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

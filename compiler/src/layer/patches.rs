@@ -1,0 +1,62 @@
+//! What a layer's generators change in the model.
+
+use adntn_networks::Generator;
+use adntn_onnx::Patch;
+use adntn_passes::{replace_by_dense, replace_by_generator};
+
+use crate::error::Error;
+use crate::layer::{Key, Layer};
+
+impl Layer<'_> {
+    /// W as the generator makes it, O×I: the fitted one if there is a fit, else the start.
+    pub(crate) fn generated(&self, key: Key) -> Option<Vec<f32>> {
+        self.generator(key).map(Generator::matrix)
+    }
+
+    /// The patch that puts the generated weight in place of the trained one without emitting the generator.
+    pub(crate) fn dense_patch(&self, key: Key) -> Result<Patch, Error> {
+        let Some(matrix) = self.generated(key) else { return Err(self.unmade()) };
+        let mut patch = replace_by_dense(self.model, self.candidate, &matrix)?;
+        self.correct_bias(&matrix, &mut patch)?;
+        Ok(patch)
+    }
+
+    /// The patch that puts the generator itself in place of the weight.
+    pub(crate) fn generator_patch(&self, key: Key) -> Result<Patch, Error> {
+        let Some(generator) = self.generator(key) else { return Err(self.unmade()) };
+        let mut patch = replace_by_generator(self.model, self.candidate, generator)?;
+        if let Some(matrix) = self.generated(key).filter(|_| self.absorbs_mean) {
+            self.correct_bias(&matrix, &mut patch)?;
+        }
+        Ok(patch)
+    }
+
+    /// The mean of the layer's output error goes into its bias: `b + (W−G)·E[x]`.
+    fn correct_bias(&self, generated: &[f32], patch: &mut Patch) -> Result<(), Error> {
+        let (true, Some(gram)) = (self.absorbs_mean, &self.gram) else { return Ok(()) };
+        let weight = self.weight()?;
+        let inputs = self.candidate.inputs;
+        let shift: Vec<f32> = weight
+            .chunks_exact(inputs)
+            .zip(generated.chunks_exact(inputs))
+            .map(|(w, g)| {
+                let sum: f64 =
+                    w.iter().zip(g).zip(gram.mean()).map(|((w, g), m)| f64::from(w - g) * f64::from(*m)).sum();
+                sum as f32
+            })
+            .collect();
+        match adntn_passes::shift_bias(self.model, self.candidate, &shift) {
+            Ok(shifted) => patch.merge(shifted),
+            // A mean beyond what the bias can hold stays where it is.
+            Err(adntn_passes::Error::NotFinite { .. }) => {}
+            Err(e) => return Err(e.into()),
+        }
+        Ok(())
+    }
+
+    /// ‖W−G‖/‖W‖.
+    pub(crate) fn weight_error(&self, key: Key) -> Result<Option<f64>, Error> {
+        let Some(generated) = self.generated(key) else { return Ok(None) };
+        Ok(Some(adntn_fit::layerwise::weight_error(&self.weight()?, &generated)))
+    }
+}

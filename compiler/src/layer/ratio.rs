@@ -1,0 +1,50 @@
+//! The generator of a layer whose ratio is given.
+
+use crate::error::Error;
+use crate::layer::{AtHand, Key, Layer};
+
+/// Relative difference of start errors that says nothing about which generator does better after training.
+const LIKE_ERRORS: f64 = 0.05;
+
+impl Layer<'_> {
+    /// The generator for a given ratio: every family offers its largest with at most the weight's parameters over `ratio`, and
+    /// among these the start with the smallest error wins.
+    ///
+    /// Small generators all start with errors close to 1, which then say little: starts within [`LIKE_ERRORS`] of the best one
+    /// count as alike, and of these the one with the most legs and then the most parameters wins. Generators that are mere outer
+    /// products (χ = 1) or leave more than half of the parameters unused are looked at only where there are no others.
+    pub(crate) fn chosen_by_ratio(&mut self) -> Result<Option<Key>, Error> {
+        let most = self.candidate.elements() as f64 / self.ratio;
+        let mut offers: Vec<(usize, Key)> = Vec::new();
+        for (index, family) in self.families.iter().enumerate() {
+            let fitting = family.bonds.iter().filter_map(|&bond| Some((family.parameters(bond)?, (index, bond))));
+            offers.extend(fitting.filter(|(count, _)| *count as f64 <= most).max());
+        }
+        let families = &self.families;
+        prefer(&mut offers, |(_, key)| families[key.0].carries(key.1) > 1);
+        prefer(&mut offers, |(count, _)| 2.0 * *count as f64 >= most);
+        let mut at_hand = AtHand::default();
+        let mut made: Vec<(f64, usize, Key)> = Vec::new();
+        for (count, key) in offers {
+            let error = self.start_error(key, &mut at_hand)?;
+            if error.is_finite() && self.bytes(key) < self.candidate.bytes {
+                self.keep_start(key, &mut at_hand)?;
+                made.push((error, count, key));
+            }
+        }
+        let best = made.iter().map(|(error, ..)| *error).fold(f64::INFINITY, f64::min);
+        let alike = made.into_iter().filter(|(error, ..)| *error <= best * (1.0 + LIKE_ERRORS));
+        let key =
+            alike.max_by_key(|&(_, count, key)| (self.families[key.0].leg_count(), count, std::cmp::Reverse(key)));
+        let key = key.map(|(.., key)| key);
+        self.starts.retain(|made, _| Some(*made) == key);
+        Ok(key)
+    }
+}
+
+/// Keeps the offers that are `good`, if there are any.
+fn prefer<T>(offers: &mut Vec<T>, good: impl Fn(&T) -> bool) {
+    if offers.iter().any(&good) {
+        offers.retain(good);
+    }
+}

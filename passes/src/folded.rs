@@ -1,0 +1,104 @@
+//! Values that are no plain constants but computed from constants alone, so that a runtime knows them when it loads a model.
+
+use std::collections::HashMap;
+
+use adntn_onnx::{Model, pb};
+
+use crate::emit::{GENERATOR_PASS, PASS_KEY};
+use crate::origin::is_standard;
+
+/// Ops whose result differs from run to run, or that are left to the caller's mode.
+const UNDETERMINED: [&str; 7] =
+    ["RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli", "Dropout"];
+
+/// What a value computed from constants is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Folding {
+    /// The weight that a generator makes.
+    Generator,
+    /// Integers behind a DequantizeLinear.
+    Quantised,
+    /// Anything else.
+    Other {
+        /// Such as ``Transpose of `w` ``.
+        source: String,
+        /// The constant it begins with.
+        root: String,
+    },
+}
+
+/// All such values of the main graph, with the nodes that make them.
+pub(crate) struct Folded<'m> {
+    model: &'m Model,
+    makers: HashMap<&'m str, usize>,
+}
+
+impl<'m> Folded<'m> {
+    pub(crate) fn new(model: &'m Model) -> Self {
+        let (graph, index) = (model.graph(), model.index());
+        let overridable = |name: &str| model.proto().ir_version() >= 4 && index.is_graph_input(name);
+        let sparse = graph.sparse_initializer.iter().filter_map(|s| s.values.as_ref()).map(pb::TensorProto::name);
+        let roots: std::collections::HashSet<&str> =
+            graph.initializer.iter().map(pb::TensorProto::name).chain(sparse).filter(|n| !overridable(n)).collect();
+        let is_known = |name: &String| name.is_empty() || roots.contains(name.as_str());
+        let mut waiting: Vec<usize> =
+            graph.node.iter().map(|node| node.input.iter().filter(|name| !is_known(name)).count()).collect();
+        let mut ready: Vec<usize> = (0..waiting.len()).filter(|&at| waiting[at] == 0).collect();
+        let mut makers = HashMap::new();
+        while let Some(at) = ready.pop() {
+            let node = &graph.node[at];
+            if !is_foldable(node) {
+                continue;
+            }
+            for output in node.output.iter().filter(|name| !name.is_empty()) {
+                makers.insert(output.as_str(), at);
+                for reader in index.uses(output) {
+                    waiting[reader.node] -= 1;
+                    if waiting[reader.node] == 0 {
+                        ready.push(reader.node);
+                    }
+                }
+            }
+        }
+        Folded { model, makers }
+    }
+
+    /// What `value` is, if nodes other than Constant and Identity compute it from constants alone.
+    pub(crate) fn get(&self, value: &str) -> Option<Folding> {
+        let graph = self.model.graph();
+        let mut ops: Vec<&str> = Vec::new();
+        let mut value = value;
+        // The bound only matters for cyclic graphs.
+        for _ in 0..=graph.node.len() {
+            let Some(node) = self.makers.get(value).map(|&at| &graph.node[at]) else { break };
+            if ops.is_empty() && made_by_generator(node) {
+                return Some(Folding::Generator);
+            }
+            match node.op_type() {
+                "Constant" => break,
+                "DequantizeLinear" => return Some(Folding::Quantised),
+                "Identity" => {}
+                op => ops.push(op),
+            }
+            value = node.input.iter().find(|name| !name.is_empty()).map_or("", String::as_str);
+        }
+        let first = ops.first()?;
+        let rest = match ops.len() {
+            1 => "",
+            2 => " and one node before it",
+            _ => " and nodes before it",
+        };
+        Some(Folding::Other { source: format!("{first} of `{value}`{rest}"), root: value.to_owned() })
+    }
+}
+
+/// Whether a rewrite of an earlier compilation put the node there.
+pub(crate) fn made_by_generator(node: &pb::NodeProto) -> bool {
+    node.metadata_props.iter().any(|entry| entry.key() == PASS_KEY && entry.value() == GENERATOR_PASS)
+}
+
+fn is_foldable(node: &pb::NodeProto) -> bool {
+    let standard = is_standard(node, node.op_type()) || node.op_type() == "DequantizeLinear";
+    let has_body = node.attribute.iter().any(|a| a.g.is_some() || !a.graphs.is_empty());
+    standard && !has_body && !UNDETERMINED.contains(&node.op_type())
+}
