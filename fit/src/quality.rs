@@ -189,7 +189,7 @@ mod tests {
     use super::*;
 
     fn output(values: &[f32]) -> Vec<Output> {
-        vec![Output { shape: vec![values.len() / 2, 2], values: values.to_vec() }]
+        vec![Output::floats(vec![values.len() / 2, 2], values.to_vec())]
     }
 
     #[test]

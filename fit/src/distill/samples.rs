@@ -122,7 +122,7 @@ impl Samples {
     pub fn reference(&self, count: usize, got: &[Output]) -> Vec<Output> {
         let all: Vec<usize> = (0..self.samples).collect();
         let pairs = self.teacher.iter().take(count).zip(got);
-        pairs.map(|(rows, got)| Output { shape: got.shape.clone(), values: rows.gather(&all) }).collect()
+        pairs.map(|(rows, got)| Output::floats(got.shape.clone(), rows.gather(&all))).collect()
     }
 }
 
