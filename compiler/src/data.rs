@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::metric::Yardstick;
 use crate::options::Options;
 use crate::report::DataReport;
+use crate::training::FitKind;
 
 /// Shares of the calibration samples for fitting, selection and the held-out measurement.
 const WITHOUT_HELD_OUT: [f64; 3] = [0.5, 0.25, 0.25];
@@ -38,7 +39,7 @@ pub(crate) struct Samples {
     pub(crate) held_out: Dataset,
     pub(crate) report: DataReport,
     block: usize,
-    /// Names the fit and selection samples.
+    /// Names the calibration samples of a fit through the network.
     pub(crate) hash: blake3::Hash,
     /// Held-out samples that are among the calibration samples too.
     pub(crate) overlap: usize,
@@ -112,7 +113,6 @@ impl Samples {
 /// Loads and splits the samples the options name, or makes some up; `None` when the model's inputs cannot be made up.
 pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Samples>, Error> {
     let specs = loaded.inputs();
-    let block = loaded.fixed_batch().unwrap_or(1);
     let Some(path) = &options.calibration else {
         if options.labels.is_some() {
             return Err(Error::Usage("labels are given without samples: give --calibration too".into()));
@@ -122,9 +122,11 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
                 "held-out samples are given without calibration samples: give --calibration too".into(),
             ));
         }
+        let block = loaded.fixed_batch().unwrap_or(1);
         let Ok(all) = Dataset::synthetic(specs, SYNTHETIC.next_multiple_of(2 * block.max(1)), options.seed) else {
             return Ok(None);
         };
+        let fixed = all.most_at_once().or(loaded.fixed_batch());
         let parts = split(all.samples(), &[0.5, 0.5], block, options.seed);
         let (selection, held_out) = (all.select(&parts[0])?, all.select(&parts[1])?);
         let report = DataReport {
@@ -134,7 +136,7 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
             selection_samples: selection.samples(),
             held_out_samples: held_out.samples(),
         };
-        let (hash, fixed) = (blake3::hash(&[]), loaded.fixed_batch());
+        let hash = blake3::hash(&[]);
         return Ok(Some(Samples {
             fit: None,
             selection,
@@ -164,6 +166,9 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
     // A compressed array is unpacked by one thread.
     let (calibration, held_out) = rayon::join(|| Dataset::load(path, specs, &reading(&options.labels)), load_held_out);
     let calibration = calibration?;
+    loaded.check_data(&calibration)?;
+    let fixed = calibration.most_at_once().or(loaded.fixed_batch());
+    let block = fixed.unwrap_or(1);
     let mut shares = if options.held_out.is_some() { WITH_HELD_OUT.to_vec() } else { WITHOUT_HELD_OUT.to_vec() };
     if let Some(held_out) = shares.get_mut(2) {
         // A few more held-out samples may make the difference between showing the tolerance and not showing it.
@@ -188,7 +193,11 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
         )));
     }
     let held_out = match held_out {
-        Some(held_out) => held_out?,
+        Some(held_out) => {
+            let held_out = held_out?;
+            loaded.check_data(&held_out)?;
+            held_out
+        }
         None => calibration.select(&parts[2])?,
     };
     if held_out.classes() != calibration.classes()
@@ -201,8 +210,9 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
                 .into(),
         ));
     }
-    // Equal samples in both files mean that the measurement is not on unseen ones.
-    let hashes = calibration.hashes();
+    // Every byte is read for these, so only where they are asked for.
+    let trained = options.fit == FitKind::EndToEnd;
+    let hashes = if trained || options.held_out.is_some() { calibration.hashes() } else { Vec::new() };
     let mut hash = blake3::Hasher::new();
     for sample in &hashes {
         hash.update(sample.as_bytes());
@@ -210,6 +220,7 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
     for label in calibration.labels().into_iter().flatten() {
         hash.update(&label.to_le_bytes());
     }
+    // Equal samples in both files mean that the measurement is not on unseen ones.
     let overlap = if options.held_out.is_some() {
         let known: std::collections::HashSet<blake3::Hash> = hashes.into_iter().collect();
         held_out.hashes().iter().filter(|h| known.contains(*h)).count()
@@ -224,7 +235,7 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
         selection_samples: selection.samples(),
         held_out_samples: held_out.samples(),
     };
-    let (hash, fixed) = (hash.finalize(), loaded.fixed_batch());
+    let hash = hash.finalize();
     Ok(Some(Samples {
         fit: Some(fit),
         selection,

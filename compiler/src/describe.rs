@@ -173,3 +173,11 @@ pub(crate) fn parameters(model: &Model) -> u64 {
         graph.node.iter().filter(|n| n.op_type() == "Constant").flat_map(|n| &n.attribute).filter_map(|a| a.t.as_ref());
     graph.initializer.iter().chain(constants).filter(|t| floating(t)).map(elements).sum()
 }
+
+/// A note on an output that was not measured itself.
+pub(crate) fn stand_in(stand_in: &adntn_fit::runner::StandIn) -> String {
+    let adntn_fit::runner::StandIn { output, value, operator } = stand_in;
+    format!(
+        "Output '{output}' comes from {operator}, which cannot be run here: '{value}', which feeds it, was measured in its place."
+    )
+}

@@ -119,7 +119,7 @@ fn judge_output(
     };
     let softmax = scores(model, name, &["Softmax", "LogSoftmax"], output.shape.len());
     let asked = options.metrics.iter().rev().find(|(of, _)| of.as_deref().is_none_or(|of| of == name));
-    if output.shape.first() != Some(&samples) {
+    if !output.per_sample || output.shape.first() != Some(&samples) {
         return judged(Metric::NotCompared, None, "it has no entry for each sample");
     }
     if let Some(&(ref of, metric)) = asked

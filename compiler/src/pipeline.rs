@@ -172,6 +172,7 @@ impl Run<'_> {
             Err(e) => return Err(e),
         };
         let samples = prepare(&loaded, self.options)?;
+        self.notes.extend(loaded.stand_ins().iter().map(describe::stand_in));
         drop(loaded);
         let Some(mut samples) = samples else {
             self.notes.push(
@@ -212,6 +213,10 @@ impl Run<'_> {
                 }
                 self.note_labels(model, &samples)?;
                 Ok(Some(samples))
+            }
+            // Samples that a model which was loaded cannot run are at fault themselves.
+            Err(Error::Data(adntn_fit::Error::Runtime { action: "run", problem })) if samples.fit.is_some() => {
+                Err(Error::Usage(format!("{}: the model cannot run these samples: {problem}", samples.report.source)))
             }
             Err(e @ Error::Data(adntn_fit::Error::Runtime { .. })) => {
                 self.cannot_run(&e);

@@ -16,8 +16,19 @@ pub struct GramBuilder {
     features: usize,
     rows: usize,
     pending: Vec<f32>,
-    dense: Option<Vec<f32>>,
+    condensed: Option<Condensed>,
     sum: Vec<f64>,
+}
+
+/// Rows that were summed up. Every piece of them is centred by its own mean and then merged (T. F. Chan, G. H. Golub and R. J.
+/// LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979): of values that lie far from zero
+/// beside their spread, float32 products would keep the offset and lose the rest.
+#[derive(Debug)]
+struct Condensed {
+    rows: usize,
+    mean: Vec<f64>,
+    /// Sum over rows of (x−mean)(x−mean)ᵀ, I×I.
+    scatter: Vec<f32>,
 }
 
 /// `H = (1−ρ)·C + ρ·I`, the regularised second-moment matrix (I×I) of a layer's inputs, scaled to unit mean diagonal.
@@ -45,7 +56,7 @@ impl GramBuilder {
     /// Statistics of rows with `features` columns.
     #[must_use]
     pub fn new(features: usize) -> Self {
-        GramBuilder { features, rows: 0, pending: Vec::new(), dense: None, sum: vec![0.0; features] }
+        GramBuilder { features, rows: 0, pending: Vec::new(), condensed: None, sum: vec![0.0; features] }
     }
 
     /// Adds rows (row-major, `features` columns).
@@ -60,17 +71,37 @@ impl GramBuilder {
         let pending_rows = self.pending.len() / self.features.max(1);
         let keep = (self.features as f64 * KEEP_ROWS) as usize;
         let full = self.pending.len() >= PIECE.max(self.features * 256);
-        if pending_rows > keep && (full || (self.dense.is_none() && pending_rows > self.features)) {
+        if pending_rows > keep && (full || (self.condensed.is_none() && pending_rows > self.features)) {
             self.condense();
         }
     }
 
     fn condense(&mut self) {
-        let f = self.features;
-        let dense = self.dense.get_or_insert_with(|| vec![0.0; f * f]);
-        let n = self.pending.len() / f.max(1);
-        matrix::multiply(f, f, n, matrix::transposed(&self.pending, f), matrix::plain(&self.pending, f), true, dense);
+        let f = self.features.max(1);
+        let n = self.pending.len() / f;
+        if n == 0 {
+            return;
+        }
+        let mean = mean_of(&self.pending, f);
+        self.pending.par_chunks_mut(f).for_each(|row| {
+            for (v, m) in row.iter_mut().zip(&mean) {
+                *v = (f64::from(*v) - m) as f32;
+            }
+        });
+        let all =
+            self.condensed.get_or_insert_with(|| Condensed { rows: 0, mean: vec![0.0; f], scatter: vec![0.0; f * f] });
+        let transposed = matrix::transposed(&self.pending, f);
+        matrix::multiply(f, f, n, transposed, matrix::plain(&self.pending, f), true, &mut all.scatter);
         self.pending.clear();
+        // What the two means differ by.
+        let (before, total) = (all.rows as f64, (all.rows + n) as f64);
+        let shift: Vec<f64> = mean.iter().zip(&all.mean).map(|(new, old)| new - old).collect();
+        let weight = before * n as f64 / total;
+        if all.rows > 0 {
+            add_outer(&mut all.scatter, &shift, weight);
+        }
+        all.mean.iter_mut().zip(&shift).for_each(|(m, d)| *m += d * n as f64 / total);
+        all.rows += n;
     }
 
     /// The matrix H. With `centred`, the mean is removed: right when the layer's bias can take `(W−G)·mean`.
@@ -81,31 +112,32 @@ impl GramBuilder {
         if self.rows == 0 || self.features == 0 {
             return None;
         }
-        if self.dense.is_some() && !self.pending.is_empty() {
+        if self.condensed.is_some() {
             self.condense();
         }
         let count = self.rows as f64;
-        let mean: Vec<f32> = self.sum.iter().map(|&s| if centred { (s / count) as f32 } else { 0.0 }).collect();
-        let scale = (1.0 / count) as f32;
-        let mut moments = match self.dense {
-            Some(mut c) => {
-                c.par_chunks_mut(self.features).enumerate().for_each(|(i, row)| {
-                    for (v, &m) in row.iter_mut().zip(&mean) {
-                        *v = *v * scale - mean[i] * m;
-                    }
-                });
-                Moments::Dense(c)
+        let own: Vec<f64> = self.sum.iter().map(|&s| s / count).collect();
+        let scale = 1.0 / count;
+        let mut moments = match self.condensed {
+            Some(Condensed { mut scatter, mean, rows }) => {
+                if !centred {
+                    add_outer(&mut scatter, &mean, rows as f64);
+                }
+                scatter.par_iter_mut().for_each(|v| *v = (f64::from(*v) * scale) as f32);
+                Moments::Dense(scatter)
             }
             None => {
                 let mut x = self.pending;
                 x.par_chunks_mut(self.features).for_each(|row| {
-                    for (v, &m) in row.iter_mut().zip(&mean) {
-                        *v = (*v - m) * scale.sqrt();
+                    for (v, m) in row.iter_mut().zip(&own) {
+                        let m = if centred { *m } else { 0.0 };
+                        *v = ((f64::from(*v) - m) * scale.sqrt()) as f32;
                     }
                 });
                 Moments::Rows(x)
             }
         };
+        let mean: Vec<f32> = own.iter().map(|&m| if centred { m as f32 } else { 0.0 }).collect();
         let trace: f64 = match &moments {
             Moments::Dense(c) => (0..self.features).map(|i| f64::from(c[i * self.features + i])).sum(),
             Moments::Rows(x) => x.iter().map(|&v| f64::from(v).powi(2)).sum(),
@@ -124,6 +156,26 @@ impl GramBuilder {
         }
         Some(Gram { features: self.features, rows: self.rows, mean, ridge, moments })
     }
+}
+
+/// Mean of every column.
+fn mean_of(rows: &[f32], features: usize) -> Vec<f64> {
+    let mut mean = vec![0.0f64; features];
+    for row in rows.chunks_exact(features) {
+        mean.iter_mut().zip(row).for_each(|(m, &v)| *m += f64::from(v));
+    }
+    let count = (rows.len() / features).max(1) as f64;
+    mean.iter_mut().for_each(|m| *m /= count);
+    mean
+}
+
+/// Adds `weight·v·vᵀ`.
+fn add_outer(matrix: &mut [f32], v: &[f64], weight: f64) {
+    matrix.par_chunks_mut(v.len().max(1)).zip(v).for_each(|(row, a)| {
+        for (slot, b) in row.iter_mut().zip(v) {
+            *slot = (f64::from(*slot) + weight * a * b) as f32;
+        }
+    });
 }
 
 impl Gram {
@@ -336,6 +388,27 @@ mod tests {
             }
             let whole = g.marginal(&[12], &[0]);
             assert!(whole.iter().zip(&h).all(|(a, b)| (a - b).abs() < 1e-4));
+        }
+    }
+
+    #[test]
+    fn values_far_from_zero_keep_their_covariance() {
+        let features = 12;
+        let offset = |rows: Vec<f32>| -> Vec<f32> {
+            rows.iter().enumerate().map(|(k, v)| v + 1e4 * (1 + k % features) as f32).collect()
+        };
+        // The second half lies elsewhere: what a first piece tells of the mean may be far off.
+        let mut rows = offset(numbers(40 * features, 7));
+        rows.extend(offset(numbers(40 * features, 5)).iter().map(|v| v + 30.0));
+        let h = naive(&rows, features, true, 0.05);
+        let g = gram(&rows, features, true);
+        assert!(matches!(g.moments, Moments::Dense(_)));
+        let mut unit = vec![0.0; features * features];
+        (0..features).for_each(|k| unit[k * features + k] = 1.0);
+        let mut out = vec![0.0; features * features];
+        g.apply(&unit, &mut out);
+        for (got, want) in out.iter().zip(&h) {
+            assert!((f64::from(*got) - want).abs() < 1e-3, "{got} {want}");
         }
     }
 

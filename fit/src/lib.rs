@@ -16,6 +16,7 @@ mod matrix;
 pub mod quality;
 mod random;
 pub mod runner;
+mod text;
 pub mod unfold;
 
 pub use adam::Schedule;

@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     fn ramp(shape: &[usize]) -> Output {
-        Output { shape: shape.to_vec(), values: (0..shape.iter().product::<usize>()).map(|v| v as f32).collect() }
+        Output::floats(shape.to_vec(), (0..shape.iter().product::<usize>()).map(|v| v as f32).collect())
     }
 
     #[test]

@@ -9,7 +9,7 @@ use ndarray_npy::{NpzWriter, write_npy};
 use tract_onnx::prelude::DatumType;
 
 fn spec(name: &str, shape: &[Option<usize>]) -> InputSpec {
-    InputSpec { name: name.into(), element: DatumType::F32, shape: shape.to_vec() }
+    InputSpec { name: name.into(), element: DatumType::F32, shape: shape.to_vec(), sample_axis: Some(0) }
 }
 
 fn pictures() -> Vec<InputSpec> {
@@ -41,7 +41,7 @@ fn reads_arrays_by_name_with_labels() {
         Some(&[1, 2, 3, 4]),
     );
     let data = Dataset::load(&path, &pictures(), &Reading::default()).unwrap();
-    assert_eq!((data.samples(), data.labels(), data.shapes()), (4, Some(&[1, 2, 3, 4][..]), vec![vec![4, 2, 3]]));
+    assert_eq!((data.samples(), data.labels(), data.shapes(4)), (4, Some(&[1, 2, 3, 4][..]), vec![vec![4, 2, 3]]));
     assert!(!data.is_synthetic());
     let part = data.select(&[3, 1]).unwrap();
     assert_eq!((part.samples(), part.labels()), (2, Some(&[4, 2][..])));
@@ -95,11 +95,11 @@ fn names_what_does_not_fit() {
     npz(&path, &[("x", Array1::zeros(3).into_dyn()), ("y", Array1::zeros(4).into_dyn())], None);
     assert!(error(&path, &two).contains("'y' has 4 samples, 'x' has 3"));
 
-    let doubles = dir.path().join("d.npy");
-    write_npy(&doubles, &Array3::<f64>::zeros((4, 2, 3))).unwrap();
-    let message = error(&doubles, &pictures());
-    assert!(message.contains("<f8") && message.contains("the model wants float32"), "{message}");
-    assert!(error(&doubles, &two).contains("this one has 2"));
+    let numbers = dir.path().join("d.npy");
+    write_npy(&numbers, &Array3::<i64>::zeros((4, 2, 3))).unwrap();
+    let message = error(&numbers, &pictures());
+    assert!(message.contains("int64") && message.contains("the model wants float32"), "{message}");
+    assert!(error(&numbers, &two).contains("this one has 2"));
 
     let text = dir.path().join("t.npz");
     std::fs::write(&text, "not a zip").unwrap();
@@ -132,7 +132,7 @@ fn splits_are_disjoint_complete_and_reproducible() {
 fn made_up_samples_follow_the_seed_and_the_batch() {
     let fixed = [spec("x", &[Some(3), Some(4)])];
     let a = Dataset::synthetic(&fixed, 10, 1).unwrap();
-    assert_eq!((a.samples(), a.shapes(), a.is_synthetic()), (12, vec![vec![12, 4]], true));
+    assert_eq!((a.samples(), a.shapes(12), a.is_synthetic()), (12, vec![vec![12, 4]], true));
     assert!(Dataset::synthetic(&[spec("x", &[None, None])], 4, 0).is_err());
     let tokens = InputSpec { element: DatumType::I64, ..spec("ids", &[None, Some(4)]) };
     assert!(Dataset::synthetic(&[tokens], 4, 0).is_err());

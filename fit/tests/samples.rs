@@ -14,7 +14,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use tract_onnx::prelude::DatumType;
 
 fn spec(shape: &[Option<usize>]) -> InputSpec {
-    InputSpec { name: "x".into(), element: DatumType::F32, shape: shape.to_vec() }
+    InputSpec { name: "x".into(), element: DatumType::F32, shape: shape.to_vec(), sample_axis: Some(0) }
 }
 
 fn nchw(channels: usize, height: usize, width: usize) -> InputSpec {
@@ -67,9 +67,15 @@ fn safetensors_are_read_by_name() {
 
     safetensors(&path, &[("y", Dtype::F32, vec![1], bytes(&[1.0]))]);
     assert!(error(&path, &six, &Reading::default()).contains("no array named 'x' (it has: y)"));
-    safetensors(&path, &[("x", Dtype::F16, vec![1, 6], vec![0; 12])]);
+    safetensors(&path, &[("x", Dtype::I16, vec![1, 6], vec![0; 12])]);
     let message = error(&path, &six, &Reading::default());
-    assert!(message.contains("F16") && message.contains("float32"), "{message}");
+    assert!(message.contains("int16") && message.contains("float32"), "{message}");
+    // 1.0 in bfloat16 and in float16.
+    for (dtype, one) in [(Dtype::BF16, [0x80, 0x3f]), (Dtype::F16, [0x00, 0x3c])] {
+        safetensors(&path, &[("x", dtype, vec![1, 6], one.repeat(6))]);
+        let data = Dataset::load(&path, std::slice::from_ref(&six), &Reading::default()).unwrap();
+        assert_eq!(values(&data).values, [1.0; 6]);
+    }
     safetensors(&path, &[("x", Dtype::F32, vec![1, 6], bytes(&[f32::INFINITY; 6]))]);
     assert!(error(&path, &six, &Reading::default()).contains("infinity"));
     std::fs::write(&path, "nothing").unwrap();
@@ -91,7 +97,12 @@ fn labels_may_lie_in_a_file_of_their_own() {
     let message = error(&samples, &two, &reading);
     assert!(message.contains("y.npy") && message.contains("1 entries for 3 samples"), "{message}");
     write_npy(&labels, &Array1::from(vec![2.0f32, 0.0, 1.0])).unwrap();
+    let data = Dataset::load(&samples, std::slice::from_ref(&two), &reading).unwrap();
+    assert_eq!(data.labels(), Some(&[2, 0, 1][..]));
+    write_npy(&labels, &Array1::from(vec![2.5f32, 0.0, 1.0])).unwrap();
     assert!(error(&samples, &two, &reading).contains("integer type"));
+    write_npy(&labels, &Array2::<i64>::zeros((3, 2))).unwrap();
+    assert!(error(&samples, &two, &reading).contains("one-dimensional"));
 }
 
 #[test]

@@ -1,22 +1,26 @@
 //! Folders of images as samples: decoded once, resized, cropped to what the model takes, and normalised when they are read.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use image::imageops::{self, FilterType};
-use image::{DynamicImage, GenericImageView as _, ImageReader};
-use memmap2::Mmap;
+use image::{DynamicImage, GenericImageView as _, ImageReader, Limits};
 use rayon::prelude::*;
 use tract_onnx::prelude::DatumType;
 
+use super::array::{Sink, Store, open};
 use super::column::Column;
-use super::{InputSpec, LABELS};
+use super::{InputSpec, LABELS, Labels};
 use crate::error::Error;
+use crate::text::one_line;
 
 /// File names that count as images.
 const EXTENSIONS: [&str; 9] = ["bmp", "jpeg", "jpg", "pbm", "pgm", "png", "pnm", "ppm", "webp"];
 /// Images decoded before they are put away.
 const CHUNK: usize = 256;
+/// Most bytes of one decoded image.
+const DECODED: u64 = 512 << 20;
+/// Most pixels of an image while it is resized; each takes 16 bytes then.
+const RESIZED: f64 = (32 << 20) as f64;
 
 /// How images become the input of a model. A pixel value v of 0 to 255 becomes (v/255·white − mean)/std for inputs of
 /// floating point numbers, and stays as it is for uint8.
@@ -56,16 +60,10 @@ impl Default for ImageOptions {
 /// Decoded images of one size, a byte for each channel of each pixel, channels last.
 #[derive(Debug)]
 pub(super) struct Pixels {
-    bytes: Bytes,
+    bytes: Store,
     frame: Frame,
     /// Factor and summand for each channel.
     affine: Vec<(f32, f32)>,
-}
-
-#[derive(Debug)]
-enum Bytes {
-    Memory(Vec<u8>),
-    Mapped(Mmap),
 }
 
 /// What the model takes.
@@ -79,10 +77,7 @@ struct Frame {
 
 impl Pixels {
     pub(super) fn bytes(&self) -> &[u8] {
-        match &self.bytes {
-            Bytes::Memory(bytes) => bytes,
-            Bytes::Mapped(map) => map,
-        }
+        self.bytes.bytes()
     }
 
     /// Bytes of one image.
@@ -154,13 +149,23 @@ impl Frame {
         Ok(Frame { channels, height, width, channels_last })
     }
 
-    /// A decoded image cut to this frame.
-    fn cut(&self, image: &DynamicImage, resize: Option<usize>, bgr: bool) -> Vec<u8> {
+    /// A decoded image cut to this frame. The error says why it cannot be.
+    fn cut(&self, image: &DynamicImage, resize: Option<usize>, bgr: bool) -> Result<Vec<u8>, String> {
         let (width, height) = image.dimensions();
         let (own_width, own_height) = (as_u32(self.width), as_u32(self.height));
         // The scale at which the image just fills the frame, or its shorter side is as long as asked for.
         let fill = (f64::from(own_width) / f64::from(width)).max(f64::from(own_height) / f64::from(height));
         let scale = resize.map_or(fill, |to| fill.max(to as f64 / f64::from(width.min(height))));
+        // A long and narrow image becomes far larger before its middle is cut out.
+        let pixels = f64::from(height) * scale * f64::from(width) * scale.max(1.0);
+        if pixels > RESIZED {
+            return Err(format!(
+                "is {width}×{height} pixels; to fill {}×{} it would have {:.0} million: crop it or take it out of the folder",
+                self.width,
+                self.height,
+                pixels / 1e6
+            ));
+        }
         let scaled = |length: u32, least: u32| ((f64::from(length) * scale).round() as u32).max(least);
         let (to_width, to_height) = (scaled(width, own_width), scaled(height, own_height));
         let (left, top) = ((to_width - own_width) / 2, (to_height - own_height) / 2);
@@ -184,7 +189,7 @@ impl Frame {
         if bgr && self.channels >= 3 {
             bytes.chunks_exact_mut(self.channels).for_each(|pixel| pixel.swap(0, 2));
         }
-        bytes
+        Ok(bytes)
     }
 }
 
@@ -214,14 +219,14 @@ fn affine(channels: usize, options: &ImageOptions) -> Result<Vec<(f32, f32)>, St
 }
 
 /// The class of each sample, and the names of all classes where folders gave them.
-pub(super) type Classes = (Vec<i64>, Vec<String>);
+pub(super) type Classes = (Labels, Vec<String>);
 
 /// Images of a folder in the order of their names, with classes where they lie in folders of their own.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
     files: Vec<PathBuf>,
     /// The class of each file and the names of all classes.
-    classes: Option<Classes>,
+    classes: Option<(Vec<i64>, Vec<String>)>,
 }
 
 impl Listing {
@@ -263,38 +268,32 @@ impl Listing {
         };
         let frame = Frame::of(spec, options).map_err(fail)?;
         let affine = affine(frame.channels, options).map_err(fail)?;
-        let total = frame.size() as u64 * self.files.len() as u64;
-        let mut kept = Vec::new();
-        let mut file = if total > memory { Some(tempfile::tempfile().map_err(Error::Cache)?) } else { None };
+        let total = (frame.size() as u64).saturating_mul(self.files.len() as u64);
+        let mut sink = Sink::new(total, &mut { memory })?;
         for chunk in self.files.chunks(CHUNK) {
             let decoded: Vec<Vec<u8>> = chunk
                 .par_iter()
-                .map(|path| Ok(frame.cut(&decode(path)?, options.resize, options.bgr)))
+                .map(|path| {
+                    let cut = frame.cut(&decode(path)?, options.resize, options.bgr);
+                    cut.map_err(|problem| Error::Data { path: path.clone(), problem })
+                })
                 .collect::<Result<_, Error>>()?;
-            for bytes in decoded {
-                match &mut file {
-                    Some(file) => file.write_all(&bytes).map_err(Error::Cache)?,
-                    None => kept.extend_from_slice(&bytes),
-                }
-            }
+            decoded.iter().try_for_each(|bytes| sink.write(bytes))?;
         }
-        let bytes = match file {
-            Some(file) => Bytes::Mapped(crate::mapped::map(&file).map_err(Error::Cache)?),
-            None => Bytes::Memory(kept),
-        };
+        let bytes = sink.finish()?;
         let Frame { channels, height, width, channels_last } = frame;
         let mut shape = vec![self.files.len()];
         shape.extend(if channels_last { [height, width, channels] } else { [channels, height, width] });
         let classes = match labels_beside(path)? {
             Some(labels) => Some((labels, Vec::new())),
-            None => self.classes,
+            None => self.classes.map(|(labels, names)| (Labels::Known(labels), names)),
         };
         Ok((vec![Column::pixels(Pixels { bytes, frame, affine }, shape, spec.element)], classes))
     }
 }
 
 /// Labels in a file of their own in the folder, which count more than the names of folders.
-fn labels_beside(folder: &Path) -> Result<Option<Vec<i64>>, Error> {
+fn labels_beside(folder: &Path) -> Result<Option<Labels>, Error> {
     let path = folder.join(format!("{LABELS}.npy"));
     if path.exists() { super::numpy::read_labels(&path).map(Some) } else { Ok(None) }
 }
@@ -320,11 +319,22 @@ fn entries(path: &Path) -> std::io::Result<(Vec<PathBuf>, Vec<PathBuf>)> {
 
 fn decode(path: &Path) -> Result<DynamicImage, Error> {
     let fail = |problem: String| Error::Data { path: path.to_path_buf(), problem };
-    let reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format);
-    let image = reader
-        .map_err(|e| fail(format!("cannot be opened ({e})")))?
-        .decode()
-        .map_err(|e| fail(format!("is not a readable image ({e}): repair it or take it out of the folder")))?;
+    let mut reader = ImageReader::new(std::io::BufReader::new(open(path)?))
+        .with_guessed_format()
+        .map_err(|e| fail(format!("cannot be read ({e})")))?;
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(DECODED);
+    reader.limits(limits);
+    let image = reader.decode().map_err(|e| match e {
+        image::ImageError::Limits(_) => fail(format!(
+            "is larger than {} MiB when it is decoded: shrink it or take it out of the folder",
+            DECODED >> 20
+        )),
+        e => fail(format!(
+            "is not a readable image ({}): repair it or take it out of the folder",
+            one_line(&e.to_string())
+        )),
+    })?;
     if image.width() == 0 || image.height() == 0 {
         return Err(fail("is an image without pixels: take it out of the folder".into()));
     }

@@ -1,26 +1,46 @@
 //! Calibration and held-out data: one array per model input, from NumPy or safetensors files or a folder of images. Arrays are
 //! read where they lie, so they may be larger than memory.
 
+mod array;
 mod column;
+mod element;
 mod images;
+mod npy;
 mod numpy;
+mod place;
+mod split;
 mod tensors;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use array::Array;
 use column::Column;
+use place::Place;
 use rand::SeedableRng as _;
 use tract_onnx::prelude::{DatumType, Tensor};
 
 pub use images::ImageOptions;
 pub(crate) use images::are_last;
+pub use split::split;
 
 use crate::error::Error;
+use crate::text;
 
 /// One array per input, and the labels when there are some.
-type Loaded = (Vec<Column>, Option<Vec<i64>>);
+type Loaded = (Vec<Column>, Option<Labels>);
+
+/// Class labels before it is known how many there must be.
+#[derive(Debug)]
+enum Labels {
+    Known(Vec<i64>),
+    /// An array of this file.
+    Array {
+        path: PathBuf,
+        array: Array,
+    },
+}
 
 /// Array name under which a `.npz` file may hold class labels.
 pub const LABELS: &str = "labels";
@@ -32,12 +52,15 @@ pub struct InputSpec {
     pub name: String,
     /// Element type.
     pub element: DatumType,
-    /// Extents; `None` where the model leaves one open. The first counts the samples.
+    /// Extents; `None` where the model leaves one open.
     pub shape: Vec<Option<usize>>,
+    /// The axis that counts the samples; `None` for an input that has none. Such an input is given one array of its own shape,
+    /// for all samples, or one with an axis more in front, which has one value for each sample.
+    pub sample_axis: Option<usize>,
 }
 
 impl InputSpec {
-    fn shape_text(&self) -> String {
+    pub(crate) fn shape_text(&self) -> String {
         let dims: Vec<String> = self.shape.iter().map(|d| d.map_or("?".into(), |d| d.to_string())).collect();
         format!("[{}]", dims.join(", "))
     }
@@ -72,6 +95,8 @@ pub struct Dataset {
     classes: Arc<[String]>,
     samples: usize,
     synthetic: bool,
+    /// The file or folder they came from.
+    source: Option<Arc<Path>>,
 }
 
 impl Dataset {
@@ -90,13 +115,16 @@ impl Dataset {
             _ if kind.is_dir() => {
                 let images = images::Listing::of(path).map_err(|e| fail(format!("cannot be listed ({e})")))?;
                 if images.is_empty() {
-                    numpy::load_folder(path, specs)?
+                    numpy::load_folder(path, specs, reading.memory)?
                 } else {
                     let (columns, labelled) = images.load(path, specs, &reading.images, reading.memory)?;
                     let (labels, names) = labelled.unzip();
                     classes = names.unwrap_or_default();
                     (columns, labels)
                 }
+            }
+            _ if !kind.is_file() => {
+                return Err(fail("is not a regular file: give a file or a folder of samples".into()));
             }
             "npz" => numpy::load_npz(path, specs, reading.memory)?,
             "safetensors" => tensors::load(path, specs)?,
@@ -107,7 +135,7 @@ impl Dataset {
                         specs.len()
                     )));
                 };
-                (vec![numpy::load_npy(path, spec)?], None)
+                (vec![numpy::load_npy(path, spec, &mut { reading.memory })?], None)
             }
             _ => {
                 return Err(fail(
@@ -122,89 +150,117 @@ impl Dataset {
             }
             None => labels,
         };
-        let mut data = Self::assemble(reading.labels.as_deref().unwrap_or(path), path, specs, columns, labels)?;
+        let mut data = Self::assemble(path, specs, columns, labels)?;
         data.classes = classes.into();
         Ok(data)
     }
 
     fn assemble(
-        labels_path: &Path,
         path: &Path,
         specs: &[InputSpec],
-        columns: Vec<Column>,
-        labels: Option<Vec<i64>>,
+        mut columns: Vec<Column>,
+        labels: Option<Labels>,
     ) -> Result<Self, Error> {
         let fail = |problem: String| Error::Data { path: path.to_path_buf(), problem };
-        let mut samples = None;
-        for (spec, column) in specs.iter().zip(&columns) {
-            let shape = column.shape();
-            let fits = shape.len() == spec.shape.len()
-                && shape.iter().zip(&spec.shape).skip(1).all(|(&have, want)| want.is_none_or(|want| want == have));
-            if !fits || shape.is_empty() {
+        let counted = specs.iter().zip(&columns).filter_map(|(spec, column)| Some((spec, column.samples()?)));
+        let mut first: Option<(&InputSpec, usize)> = None;
+        for (spec, samples) in counted {
+            let (other, count) = *first.get_or_insert((spec, samples));
+            if count != samples {
                 return Err(fail(format!(
-                    "array '{}' has shape {shape:?}, the model wants {} with the samples along the first dimension",
-                    spec.name,
-                    spec.shape_text()
+                    "array '{}' has {samples} samples, '{}' has {count}",
+                    text::name(&spec.name),
+                    text::name(&other.name)
                 )));
-            }
-            if let Some(Some(batch)) = spec.shape.first()
-                && !shape[0].is_multiple_of(*batch)
-            {
-                return Err(fail(format!(
-                    "array '{}' has {} samples, the model takes exactly {batch} at a time: give a multiple of {batch}",
-                    spec.name, shape[0]
-                )));
-            }
-            let first = *samples.get_or_insert(shape[0]);
-            if first != shape[0] {
-                return Err(fail(format!(
-                    "array '{}' has {} samples, '{}' has {first}",
-                    spec.name, shape[0], specs[0].name
-                )));
-            }
-            if !column.is_finite() {
-                return Err(fail(format!("array '{}' holds NaN or infinity", spec.name)));
             }
         }
-        let samples = samples.unwrap_or(0);
+        let Some((_, samples)) = first else {
+            return Err(fail(format!(
+                "no array has an axis that counts samples: give '{}' as [samples, …]",
+                specs.first().map_or(String::new(), |s| text::name(&s.name))
+            )));
+        };
         if samples == 0 {
             return Err(fail("holds no samples".into()));
         }
-        if let Some(labels) = &labels
-            && labels.len() != samples
-        {
-            let problem = format!("array '{LABELS}' has {} entries for {samples} samples", labels.len());
-            return Err(Error::Data { path: labels_path.to_path_buf(), problem });
+        for (spec, column) in specs.iter().zip(&columns) {
+            if let Some(loss) = column.loss() {
+                return Err(fail(loss.about(&text::name(&spec.name))));
+            }
         }
-        Ok(Dataset { columns: Arc::new(columns), rows: None, labels, classes: [].into(), samples, synthetic: false })
+        if columns.iter().any(|c| matches!(c.place(), Place::Axis(_))) {
+            columns.iter_mut().for_each(Column::share_equal);
+        }
+        let one_by_one = columns.iter().any(|c| c.place() == Place::Each);
+        let together = specs.iter().zip(&columns).find_map(|(spec, column)| match column.place() {
+            Place::Axis(axis) => spec.shape[axis].filter(|&batch| batch != 1).map(|batch| (spec, batch)),
+            Place::Each | Place::Shared => None,
+        });
+        if let (true, Some((spec, batch))) = (one_by_one, together) {
+            return Err(fail(format!(
+                "input '{}' takes exactly {batch} samples at a time, but another array has one value for each of them: give that \
+                 input one value for all samples",
+                text::name(&spec.name)
+            )));
+        }
+        let labels = match labels {
+            None => None,
+            Some(Labels::Known(labels)) => Some(labels),
+            Some(Labels::Array { path, array }) => Some(array.labels(samples).map_err(|problem| {
+                let problem = format!("array '{LABELS}' {problem}");
+                Error::Data { path, problem }
+            })?),
+        };
+        Ok(Dataset {
+            columns: Arc::new(columns),
+            rows: None,
+            labels,
+            classes: [].into(),
+            samples,
+            synthetic: false,
+            source: Some(path.into()),
+        })
     }
 
     /// Standard normal samples for models whose inputs are all float32 with known extents; used when no data is given.
     ///
     /// # Errors
-    /// [`Error::Shape`] when an input is not float32 or has an open dimension besides the first.
+    /// [`Error::Shape`] when an input is not float32 or has an open dimension that does not count the samples.
     pub fn synthetic(specs: &[InputSpec], samples: usize, seed: u64) -> Result<Self, Error> {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed ^ 0x5eed_da7a);
         let mut columns = Vec::new();
         let mut count = samples;
+        let alone = specs.iter().all(|spec| spec.sample_axis.is_none());
         for spec in specs {
             let cannot =
                 |why: &str| Error::Shape(format!("input '{}' {why}, so no inputs can be made up for it", spec.name));
             if spec.element != DatumType::F32 {
                 return Err(cannot("is not float32"));
             }
-            let Some((first, rest)) = spec.shape.split_first() else { return Err(cannot("is a scalar")) };
-            let rest: Option<Vec<usize>> = rest.iter().copied().collect();
-            let Some(rest) = rest else { return Err(cannot("has open dimensions")) };
-            if let Some(batch) = first {
-                count = samples.next_multiple_of((*batch).max(1));
-            }
-            let mut shape = vec![count];
-            shape.extend(rest);
+            let open = |axis: usize| Some(axis) == spec.sample_axis;
+            let extent = |(axis, extent): (usize, &Option<usize>)| if open(axis) { Some(1) } else { *extent };
+            let Some(mut shape) = spec.shape.iter().enumerate().map(extent).collect::<Option<Vec<usize>>>() else {
+                return Err(cannot("has open dimensions"));
+            };
+            let place = match spec.sample_axis {
+                Some(axis) => {
+                    if let Some(batch) = spec.shape[axis] {
+                        count = samples.next_multiple_of(batch.max(1));
+                    }
+                    shape[axis] = count;
+                    Place::Axis(axis)
+                }
+                None if alone => {
+                    shape.insert(0, count);
+                    Place::Each
+                }
+                None => Place::Shared,
+            };
             let len = shape.iter().try_fold(1usize, |a, &b| a.checked_mul(b)).filter(|&n| n <= 1 << 28);
             let Some(len) = len else { return Err(cannot("is too large")) };
             let values: Vec<f32> = (0..len).map(|_| crate::random::normal(&mut rng)).collect();
-            columns.push(Column::new(Tensor::from_shape(&shape, &values).map_err(|e| Error::Shape(e.to_string()))?));
+            let tensor = Tensor::from_shape(&shape, &values).map_err(|e| Error::Shape(e.to_string()))?;
+            columns.push(Column::placed(tensor, place));
         }
         if columns.is_empty() {
             return Err(Error::Shape("the model has no inputs".into()));
@@ -216,6 +272,7 @@ impl Dataset {
             classes: [].into(),
             samples: count,
             synthetic: true,
+            source: None,
         })
     }
 
@@ -249,24 +306,41 @@ impl Dataset {
         self.columns.iter().any(Column::is_pixels)
     }
 
-    /// Extents of every input array, samples first.
+    /// Extents that every input of the model gets when `samples` of these are run together.
     #[must_use]
-    pub fn shapes(&self) -> Vec<Vec<usize>> {
-        let of =
-            |c: &Column| c.shape().iter().enumerate().map(|(i, &d)| if i == 0 { self.samples } else { d }).collect();
-        self.columns.iter().map(of).collect()
+    pub fn shapes(&self, samples: usize) -> Vec<Vec<usize>> {
+        self.columns.iter().map(|column| column.model_shape(samples)).collect()
+    }
+
+    /// Most samples that can be run together: 1 where an input without sample axis has a value for each sample.
+    #[must_use]
+    pub fn most_at_once(&self) -> Option<usize> {
+        self.columns.iter().any(|c| c.place() == Place::Each).then_some(1)
+    }
+
+    /// The file or folder the samples came from; `None` for made-up ones.
+    #[must_use]
+    pub fn source(&self) -> Option<&Path> {
+        self.source.as_deref()
+    }
+
+    /// Least and largest number of the array for input `index`; `None` unless it holds whole numbers from a file.
+    #[must_use]
+    pub fn range(&self, index: usize) -> Option<(i128, i128)> {
+        self.columns.get(index)?.range()
     }
 
     /// Rows of the arrays that hold these samples.
-    fn rows(&self, samples: Range<usize>) -> impl ExactSizeIterator<Item = usize> + '_ {
+    fn rows(&self, samples: Range<usize>) -> impl ExactSizeIterator<Item = usize> + Clone + '_ {
         samples.map(|sample| self.rows.as_ref().map_or(sample, |rows| rows[sample]))
     }
 
     /// The arrays of these samples alone, to be changed.
     pub(crate) fn inputs_mut(&mut self) -> Result<Vec<&mut Tensor>, Error> {
-        let own = self.inputs(0..self.samples)?;
+        let all = || self.rows(0..self.samples);
+        let own: Vec<Column> = self.columns.iter().map(|c| c.copied(all())).collect::<Result<_, _>>()?;
         self.rows = None;
-        self.columns = Arc::new(own.into_iter().map(Column::new).collect());
+        self.columns = Arc::new(own);
         let columns = Arc::get_mut(&mut self.columns).map(|c| c.iter_mut().filter_map(Column::tensor_mut).collect());
         Ok(columns.unwrap_or_default())
     }
@@ -279,22 +353,34 @@ impl Dataset {
         let one = |row: usize| {
             let mut hash = blake3::Hasher::new();
             for column in self.columns.iter() {
-                hash.update(column.bytes(row));
+                for piece in column.pieces(row) {
+                    hash.update(piece);
+                }
             }
             hash.finalize()
         };
         rows.into_par_iter().map(one).collect()
     }
 
-    /// The arrays of the samples in `range`, one for each input.
+    /// The arrays of the samples in `range`, one for each input, as the model takes them.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the range ends past the samples.
+    /// [`Error::Shape`] when the range ends past the samples or has more than [`most_at_once`](Dataset::most_at_once).
     pub fn inputs(&self, range: Range<usize>) -> Result<Vec<Tensor>, Error> {
         if range.end > self.samples {
             return Err(Error::Shape(format!("samples to {} of {}", range.end, self.samples)));
         }
-        self.columns.iter().map(|column| column.gather(self.rows(range.clone()))).collect()
+        let of = |column: &Column| {
+            let mut tensor = column.gather(self.rows(range.clone()))?;
+            if column.place() == Place::Each {
+                if range.len() != 1 {
+                    return Err(Error::Shape(format!("{} samples at once for a model that takes one", range.len())));
+                }
+                tensor.remove_axis(0).map_err(|e| Error::Shape(e.to_string()))?;
+            }
+            Ok(tensor)
+        };
+        self.columns.iter().map(of).collect()
     }
 
     /// The samples at `indices`, in that order.
@@ -313,52 +399,16 @@ impl Dataset {
             classes: Arc::clone(&self.classes),
             samples: indices.len(),
             synthetic: self.synthetic,
+            source: self.source.clone(),
         })
     }
 }
 
 /// That a file lacks an array, and what it has.
 fn no_array(name: &str, names: &[String]) -> String {
-    let has = if names.is_empty() { "nothing".into() } else { names.join(", ") };
-    format!("has no array named '{name}' (it has: {has}): name the arrays after the model's inputs")
-}
-
-/// NumPy's name of an element type.
-fn element_name(element: DatumType) -> String {
-    match element {
-        DatumType::F32 => "float32".into(),
-        DatumType::F64 => "float64".into(),
-        DatumType::I64 => "int64".into(),
-        DatumType::I32 => "int32".into(),
-        DatumType::I8 => "int8".into(),
-        DatumType::U8 => "uint8".into(),
-        other => format!("{other:?}").to_lowercase(),
-    }
-}
-
-/// Splits `samples` into disjoint index sets with the given shares, by a shuffle that depends on `seed` only.
-/// `block` samples that belong together (a fixed batch) stay together. Shares are rounded down to whole blocks;
-/// what is left over goes to the first part.
-#[must_use]
-pub fn split(samples: usize, shares: &[f64], block: usize, seed: u64) -> Vec<Vec<usize>> {
-    let block = block.max(1);
-    let blocks = samples / block;
-    let mut order: Vec<usize> = (0..blocks).collect();
-    crate::random::shuffle(&mut order, &mut rand_chacha::ChaCha8Rng::seed_from_u64(seed ^ 0x0005_5117));
-    let mut counts: Vec<usize> = shares.iter().map(|s| (s * blocks as f64).floor() as usize).collect();
-    let used: usize = counts.iter().sum();
-    if let Some(first) = counts.first_mut() {
-        *first += blocks.saturating_sub(used);
-    }
-    let mut rest = order.as_slice();
-    counts
-        .into_iter()
-        .map(|n| {
-            let (part, tail) = rest.split_at(n.min(rest.len()));
-            rest = tail;
-            let mut part = part.to_vec();
-            part.sort_unstable();
-            part.iter().flat_map(|b| b * block..(b + 1) * block).collect()
-        })
-        .collect()
+    format!(
+        "has no array named '{}' (it has: {}): name the arrays after the model's inputs",
+        text::name(name),
+        text::listed(names)
+    )
 }

@@ -1,158 +1,145 @@
-//! NumPy files as samples. Arrays are mapped, or unpacked into a mapped file when they are larger than memory allows.
+//! NumPy files as samples. Arrays are mapped where they can be, and unpacked no further than their headers and the model agree.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use ndarray::{ArrayD, ArrayViewD, OwnedRepr};
-use ndarray_npy::{NpzReader, ReadNpyError, ReadNpzError, ReadableElement, ViewElement, ViewNpyError, ViewNpyExt as _};
-use tract_onnx::prelude::{Datum, DatumType, Tensor};
 use zip::ZipArchive;
 
+use super::array::{Array, Sink, Store, open};
 use super::column::Column;
-use super::{InputSpec, LABELS, Loaded, element_name};
+use super::npy::Header;
+use super::{InputSpec, LABELS, Labels, Loaded};
 use crate::error::Error;
+use crate::text::{self, one_line};
 
-/// A type that arrays of samples may have.
-trait Element: ReadableElement + ViewElement + Datum + Copy {}
-impl<T: ReadableElement + ViewElement + Datum + Copy> Element for T {}
+/// Bytes read from an archive at a time.
+const PIECE: usize = 1 << 20;
+/// A byte of deflated data makes no more bytes than this.
+const INFLATES: u64 = 1032;
 
-/// Calls `$load::<T>($args)` with the Rust type of `$element`.
-macro_rules! by_element {
-    ($element:expr, $load:ident($($arg:expr),*), $fail:expr) => {
-        match $element {
-            DatumType::F32 => $load::<f32>($($arg),*),
-            DatumType::F64 => $load::<f64>($($arg),*),
-            DatumType::I64 => $load::<i64>($($arg),*),
-            DatumType::I32 => $load::<i32>($($arg),*),
-            DatumType::I8 => $load::<i8>($($arg),*),
-            DatumType::U8 => $load::<u8>($($arg),*),
-            DatumType::Bool => $load::<bool>($($arg),*),
-            other => Err($fail(format!("the model wants {other:?}, which .npy files cannot give here"))),
-        }
-    };
-}
+type Archive = ZipArchive<BufReader<File>>;
 
+/// Reads arrays by input name, and labels.
 pub(super) fn load_npz(path: &Path, specs: &[InputSpec], memory: u64) -> Result<Loaded, Error> {
     let fail = |problem: String| Error::Data { path: path.to_path_buf(), problem };
-    let unreadable = |e: &dyn std::fmt::Display| fail(format!("is not a readable .npz file ({e})"));
-    let file = File::open(path).map_err(|e| fail(format!("cannot be opened ({e})")))?;
-    let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|e| unreadable(&e))?;
+    let file = open(path)?;
+    let mut archive = ZipArchive::new(BufReader::new(file))
+        .map_err(|e| fail(format!("is not a readable .npz file ({})", one_line(&e.to_string()))))?;
     let names: Vec<String> = archive.file_names().map(|n| n.trim_end_matches(".npy").to_string()).collect();
-    let mut unpacked = 0u64;
+    let mut left = memory;
+    let mut columns = Vec::new();
     for spec in specs {
         if !names.contains(&spec.name) {
             return Err(fail(super::no_array(&spec.name, &names)));
         }
-        unpacked = unpacked.saturating_add(archive.by_name(&format!("{}.npy", spec.name)).map_or(0, |e| e.size()));
+        let fits = |header: &Header| {
+            let place = spec.place(&header.shape, header.stored)?;
+            spec.whole_batches(&header.shape, place)
+        };
+        let array = unpack(&mut archive, path, &spec.name, &mut left, fits)?;
+        columns.push(Column::of(spec, array).map_err(fail)?);
     }
-    let open = || {
-        let file = File::open(path).map_err(|e| fail(format!("cannot be opened ({e})")))?;
-        NpzReader::new(BufReader::new(file)).map_err(|e| unreadable(&e))
-    };
-    let columns = if unpacked > memory {
-        specs.iter().map(|spec| spill(&mut archive, path, spec)).collect::<Result<Vec<_>, _>>()?
-    } else {
-        let mut npz = open()?;
-        specs.iter().map(|spec| npz_array(&mut npz, path, spec)).collect::<Result<Vec<_>, _>>()?
-    };
     let labelled = names.iter().any(|n| n == LABELS) && specs.iter().all(|s| s.name != LABELS);
-    let labels = if labelled { Some(npz_labels(&mut open()?, path)?) } else { None };
+    let labels = if labelled {
+        let fits = |header: &Header| match header.shape.as_slice() {
+            [_] | [_, 1] => Ok(()),
+            shape => Err(format!("array '{LABELS}' has shape {shape:?}; give one label for each sample")),
+        };
+        let array = unpack(&mut archive, path, LABELS, &mut left, fits)?;
+        Some(Labels::Array { path: path.to_path_buf(), array })
+    } else {
+        None
+    };
     Ok((columns, labels))
 }
 
-fn npz_labels(npz: &mut NpzReader<BufReader<File>>, path: &Path) -> Result<Vec<i64>, Error> {
-    macro_rules! read {
-        ($($element:ty),*) => {$(
-            if let Ok(labels) = npz.by_name::<OwnedRepr<$element>, ndarray::Ix1>(LABELS) {
-                return Ok(labels.iter().map(|&v| i64::from(v)).collect());
-            }
-        )*};
+/// Reads the array `name` of an archive, once `fits` has seen its header.
+fn unpack(
+    archive: &mut Archive,
+    path: &Path,
+    name: &str,
+    memory: &mut u64,
+    fits: impl FnOnce(&Header) -> Result<(), String>,
+) -> Result<Array, Error> {
+    let shown = text::name(name);
+    let fail = |problem: String| Error::Data { path: path.to_path_buf(), problem };
+    let unreadable = |e: &dyn std::fmt::Display| fail(format!("array '{shown}' cannot be read ({e})"));
+    // Archives of other programs may lack the ending.
+    let entry = [format!("{name}.npy"), name.to_owned()].into_iter().find_map(|n| archive.index_for_name(&n));
+    let Some(entry) = entry else { return Err(unreadable(&"it is not there")) };
+    let mut entry = archive.by_index(entry).map_err(|e| unreadable(&one_line(&e.to_string())))?;
+    let header = Header::read(&mut entry).map_err(|e| unreadable(&e))?;
+    fits(&header).map_err(fail)?;
+    let holds = entry.size().min(entry.compressed_size().saturating_mul(INFLATES)).saturating_sub(header.offset as u64);
+    let size = header.size as u64;
+    if size > holds {
+        return Err(unreadable(&format!("its header promises {size} bytes, the file holds at most {holds}")));
     }
-    read!(i64, i32, u8, u32, i16, u16, i8);
-    Err(Error::Data { path: path.to_path_buf(), problem: format!("array '{LABELS}' {LABELS_ARE}") })
+    // An array that is put in order afterwards is held twice.
+    let mut once = if header.is_plain() { None } else { Some(*memory / 2) };
+    let mut sink = Sink::new(size, once.as_mut().unwrap_or(memory))?;
+    let mut piece = vec![0; PIECE.min(header.size.max(1))];
+    let mut left = header.size;
+    while left > 0 {
+        let part = piece.len().min(left);
+        entry.read_exact(&mut piece[..part]).map_err(|e| match e.kind() {
+            std::io::ErrorKind::UnexpectedEof => unreadable(&"it ends too early"),
+            _ => unreadable(&one_line(&e.to_string())),
+        })?;
+        sink.write(&piece[..part])?;
+        left -= part;
+    }
+    // Reading up to the end compares the checksum.
+    match entry.read(&mut piece[..1]) {
+        Ok(0) => {}
+        Ok(_) => return Err(unreadable(&"it holds more than its header says")),
+        Err(e) => return Err(unreadable(&one_line(&e.to_string()))),
+    }
+    let store = sink.finish()?;
+    let store = if header.is_plain() { store } else { header.reorder(store.bytes(), memory)? };
+    Ok(Array { shape: header.shape, stored: header.stored, store })
 }
 
-/// What labels must be.
-pub(super) const LABELS_ARE: &str = "must be one-dimensional with an integer type such as int64";
+/// Reads a `.npy` file: mapped, or put in order where it is stored otherwise.
+pub(super) fn read_npy(path: &Path, memory: &mut u64) -> Result<Array, Error> {
+    let fail = |e: &dyn std::fmt::Display| Error::Data {
+        path: path.to_path_buf(),
+        problem: format!("is not a readable .npy file ({e})"),
+    };
+    let file = open(path)?;
+    let map = crate::mapped::map(&file).map_err(|e| fail(&e))?;
+    let header = Header::read(&mut &map[..]).map_err(|e| fail(&e))?;
+    let end = header.offset.checked_add(header.size).filter(|&end| end <= map.len());
+    let Some(end) = end else {
+        return Err(fail(&format!(
+            "its header promises {} bytes, the file holds {}",
+            header.size,
+            map.len().saturating_sub(header.offset)
+        )));
+    };
+    let store = if header.is_plain() {
+        Store::Mapped { map, offset: header.offset }
+    } else {
+        header.reorder(&map[header.offset..end], memory)?
+    };
+    Ok(Array { shape: header.shape, stored: header.stored, store })
+}
 
 /// Reads a `.npy` file of labels.
-pub(super) fn read_labels(path: &Path) -> Result<Vec<i64>, Error> {
-    macro_rules! read {
-        ($($element:ty),*) => {$(
-            if let Ok(labels) = ndarray_npy::read_npy::<_, ndarray::Array1<$element>>(path) {
-                return Ok(labels.iter().map(|&v| i64::from(v)).collect());
-            }
-        )*};
-    }
-    let fail = |problem: String| Error::Data { path: path.to_path_buf(), problem };
-    File::open(path).map_err(|e| fail(format!("cannot be opened ({e})")))?;
-    read!(i64, i32, u8, u32, i16, u16, i8);
-    Err(fail(format!("holds no labels: the array {LABELS_ARE}")))
+pub(super) fn read_labels(path: &Path) -> Result<Labels, Error> {
+    // Labels in order are mapped; others are few.
+    Ok(Labels::Array { path: path.to_path_buf(), array: read_npy(path, &mut 0)? })
 }
 
-fn npz_array(npz: &mut NpzReader<BufReader<File>>, path: &Path, spec: &InputSpec) -> Result<Column, Error> {
-    fn read<T: Element>(npz: &mut NpzReader<BufReader<File>>, path: &Path, spec: &InputSpec) -> Result<Column, Error> {
-        let array: ArrayD<T> = npz.by_name(&spec.name).map_err(|e| match e {
-            ReadNpzError::Npy(e) => npy_error(path, spec, e),
-            e @ ReadNpzError::Zip(_) => {
-                Error::Data { path: path.to_path_buf(), problem: format!("array '{}' cannot be read ({e})", spec.name) }
-            }
-        })?;
-        in_memory(array)
-    }
-    let fail = |problem| Error::Data { path: path.to_path_buf(), problem };
-    by_element!(spec.element, read(npz, path, spec), fail)
+/// Reads a `.npy` file as the samples of one input.
+pub(super) fn load_npy(path: &Path, spec: &InputSpec, memory: &mut u64) -> Result<Column, Error> {
+    let array = read_npy(path, memory)?;
+    Column::of(spec, array).map_err(|problem| Error::Data { path: path.to_path_buf(), problem })
 }
 
-/// Unpacks an array into a temporary file.
-fn spill(archive: &mut ZipArchive<BufReader<File>>, path: &Path, spec: &InputSpec) -> Result<Column, Error> {
-    let fail = |problem: String| Error::Data { path: path.to_path_buf(), problem };
-    let mut entry = archive
-        .by_name(&format!("{}.npy", spec.name))
-        .map_err(|e| fail(format!("array '{}' cannot be read ({e})", spec.name)))?;
-    let mut file = tempfile::tempfile().map_err(Error::Cache)?;
-    std::io::copy(&mut entry, &mut file).map_err(|e| match e.kind() {
-        std::io::ErrorKind::InvalidData | std::io::ErrorKind::InvalidInput => {
-            fail(format!("array '{}' cannot be read ({e})", spec.name))
-        }
-        _ => Error::Cache(e),
-    })?;
-    by_element!(spec.element, column(&file, path, spec), fail)
-}
-
-pub(super) fn load_npy(path: &Path, spec: &InputSpec) -> Result<Column, Error> {
-    let fail = |problem| Error::Data { path: path.to_path_buf(), problem };
-    let file = File::open(path).map_err(|e| fail(format!("cannot be opened ({e})")))?;
-    by_element!(spec.element, column(&file, path, spec), fail)
-}
-
-/// The array of a `.npy` file: mapped, or read where it is not in C order.
-fn column<T: Element>(file: &File, path: &Path, spec: &InputSpec) -> Result<Column, Error> {
-    let fail = |problem: String| Error::Data { path: path.to_path_buf(), problem };
-    let unreadable = |e: &dyn std::fmt::Display| fail(format!("array '{}' cannot be read ({e})", spec.name));
-    let map = crate::mapped::map(file).map_err(|e| unreadable(&e))?;
-    let (shape, offset) = {
-        let view = match ArrayViewD::<T>::view_npy(&map) {
-            Ok(view) => view,
-            Err(ViewNpyError::WrongDescriptor(found)) => {
-                return Err(npy_error(path, spec, ReadNpyError::WrongDescriptor(found)));
-            }
-            Err(ViewNpyError::MisalignedData | ViewNpyError::NonNativeEndian) => {
-                let array = ndarray_npy::ReadNpyExt::read_npy(&map[..]).map_err(|e| npy_error(path, spec, e))?;
-                return in_memory::<T>(array);
-            }
-            Err(e) => return Err(unreadable(&e)),
-        };
-        if !view.is_standard_layout() || view.is_empty() {
-            return in_memory(view.to_owned());
-        }
-        (view.shape().to_vec(), view.as_ptr() as usize - map.as_ptr() as usize)
-    };
-    Column::mapped(map, offset, shape, spec.element).ok_or_else(|| unreadable(&"the file ends too early"))
-}
-
-pub(super) fn load_folder(path: &Path, specs: &[InputSpec]) -> Result<Loaded, Error> {
+/// Reads a folder of arrays: one named after each input, or, for a model with one input, samples in any number of files.
+pub(super) fn load_folder(path: &Path, specs: &[InputSpec], memory: u64) -> Result<Loaded, Error> {
     let fail = |problem: String| Error::Data { path: path.to_path_buf(), problem };
     let mut files: Vec<PathBuf> = std::fs::read_dir(path)
         .map_err(|e| fail(format!("cannot be listed ({e})")))?
@@ -170,59 +157,64 @@ pub(super) fn load_folder(path: &Path, specs: &[InputSpec]) -> Result<Loaded, Er
         }
         None => None,
     };
+    let mut left = memory;
     if let Some(inputs) = specs.iter().map(|s| named(&files, &s.name).map(|p| (p, s))).collect::<Option<Vec<_>>>() {
-        let inputs = inputs.into_iter().map(|(p, s)| load_npy(&p, s)).collect::<Result<_, _>>()?;
+        let inputs = inputs.into_iter().map(|(p, s)| load_npy(&p, s, &mut left)).collect::<Result<_, _>>()?;
         return Ok((inputs, labels));
     }
     let [spec] = specs else {
         let names: Vec<String> = specs.iter().map(|s| format!("{}.npy", s.name)).collect();
-        return Err(fail(format!("must hold {}", names.join(", "))));
+        return Err(fail(format!("must hold {}", text::listed(&names))));
     };
     if files.is_empty() {
         return Err(fail(
             "holds neither .npy files nor images (bmp, jpeg, png, pnm, webp), nor folders of images".into(),
         ));
     }
-    let parts = files
-        .iter()
-        .map(|p| {
-            let column = load_npy(p, spec)?;
-            let mut t = column.gather(0..column.samples())?;
-            // One sample a file, without the sample dimension, is as common as a batch a file.
-            if t.rank() + 1 == spec.shape.len() {
-                t.insert_axis(0).map_err(|e| Error::Shape(e.to_string()))?;
-            }
-            let fits = t.rank() == spec.shape.len()
-                && t.shape().iter().zip(&spec.shape).skip(1).all(|(&have, want)| want.is_none_or(|w| w == have));
-            if fits {
-                return Ok(t);
-            }
-            let problem =
-                format!("has shape {:?}, the model's input '{}' wants {}", t.shape(), spec.name, spec.shape_text());
-            Err(Error::Data { path: p.clone(), problem })
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    let all = Tensor::stack_tensors(0, &parts).map_err(|e| fail(format!("holds arrays of different shapes ({e})")))?;
-    Ok((vec![Column::new(all)], labels))
+    let column = Column::of(spec, joined(&files, spec, &mut left)?).map_err(fail)?;
+    Ok((vec![column], labels))
 }
 
-fn npy_error(path: &Path, spec: &InputSpec, e: ReadNpyError) -> Error {
-    let problem = match e {
-        ReadNpyError::WrongDescriptor(found) => {
-            format!(
-                "array '{}' has type {found}, the model wants {}: save it with that type",
-                spec.name,
-                element_name(spec.element)
-            )
+/// The arrays of several files one after another. One sample a file, without a sample axis, is as common as a batch a file.
+fn joined(files: &[PathBuf], spec: &InputSpec, memory: &mut u64) -> Result<Array, Error> {
+    if let [file] = files
+        && spec.sample_axis.is_some_and(|axis| axis > 0)
+    {
+        return read_npy(file, memory);
+    }
+    let mut parts: Vec<Array> = Vec::new();
+    for file in files {
+        let fail = |problem: String| Error::Data { path: file.clone(), problem };
+        let mut array = read_npy(file, memory)?;
+        let rank = spec.shape.len() + usize::from(spec.sample_axis.is_none());
+        if array.shape.len() + 1 == rank {
+            array.shape.insert(0, 1);
         }
-        e => format!("array '{}' cannot be read ({e})", spec.name),
-    };
-    Error::Data { path: path.to_path_buf(), problem }
-}
-
-fn in_memory<T: Element>(array: ArrayD<T>) -> Result<Column, Error> {
-    let shape = array.shape().to_vec();
-    let values = array.as_standard_layout();
-    let slice = values.as_slice().unwrap_or_default();
-    Tensor::from_shape(&shape, slice).map(Column::new).map_err(|e| Error::Shape(e.to_string()))
+        // A fixed batch is counted over all files.
+        spec.place(&array.shape, array.stored).map_err(fail)?;
+        if let Some(first) = parts.first()
+            && (first.shape[1..] != array.shape[1..] || first.stored != array.stored)
+        {
+            return Err(fail(format!(
+                "has shape {:?} and type {}, unlike {} with {:?} and {}: give arrays that differ in their number of samples only",
+                array.shape,
+                array.stored.name(),
+                files[0].file_name().unwrap_or_default().to_string_lossy(),
+                first.shape,
+                first.stored.name()
+            )));
+        }
+        parts.push(array);
+    }
+    let Some(first) = parts.first() else { return Err(Error::Shape("no arrays".into())) };
+    let mut shape = first.shape.clone();
+    let stored = first.stored;
+    shape[0] = parts.iter().map(|p| p.shape[0]).sum();
+    let size = super::array::size(&shape, stored).ok_or_else(|| Error::Shape("the arrays are too large".into()))?;
+    let mut sink = Sink::new(size as u64, memory)?;
+    for part in &parts {
+        let bytes = super::array::size(&part.shape, stored).and_then(|n| part.store.bytes().get(..n));
+        sink.write(bytes.unwrap_or_default())?;
+    }
+    Ok(Array { shape, stored, store: sink.finish()? })
 }

@@ -121,8 +121,7 @@ impl Samples {
     #[must_use]
     pub fn reference(&self, count: usize) -> Vec<Output> {
         let all: Vec<usize> = (0..self.samples).collect();
-        let output =
-            |rows: &Rows| Output { shape: [&[self.samples], rows.shape()].concat(), values: rows.gather(&all) };
+        let output = |rows: &Rows| Output::floats([&[self.samples], rows.shape()].concat(), rows.gather(&all));
         self.teacher.iter().take(count).map(output).collect()
     }
 }

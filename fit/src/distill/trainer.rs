@@ -346,7 +346,7 @@ impl<'a> Trainer<'a> {
             }
             for (at, output) in outputs.into_iter().take(own_outputs).enumerate() {
                 match got.get_mut(at) {
-                    None => got.push(Output { shape: output.shape, values: output.values }),
+                    None => got.push(Output::floats(output.shape, output.values)),
                     Some(whole) => {
                         whole.shape[0] += part.len();
                         whole.values.extend(output.values);

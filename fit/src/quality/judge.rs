@@ -237,11 +237,15 @@ impl Judge {
                 compared.losses = Some(Losses::Shares(losses.into_iter().map(|l| l.clamp(0.0, 1.0)).collect()));
             }
             Metric::Equal => {
-                compared.losses = Some(shares(reference, got, n, |r, g| r != g));
+                compared.losses = Some(match (&reference.integers, &got.integers) {
+                    (Some(r), Some(g)) => shares(r, g, n, |r, g| r != g),
+                    _ => shares(&reference.values, &got.values, n, |r, g| r != g),
+                });
                 compared.figures.error = None;
             }
             Metric::Decisions => {
-                let losses = shares(reference, got, n, |r, g| (r >= rule.threshold) != (g >= rule.threshold));
+                let decides = |score: f32| score >= rule.threshold;
+                let losses = shares(&reference.values, &got.values, n, |r, g| decides(r) != decides(g));
                 compared.figures.decisions = Some(1.0 - losses.mean());
                 let deviation = root_mean_square(reference, got);
                 let margins = reference.values.iter().map(|&r| flip(f64::from((r - rule.threshold).abs()), deviation));
@@ -340,9 +344,9 @@ fn check(rule: &Rule, output: &Output, labels: Option<&[i64]>) -> Result<(), Err
 }
 
 /// For every sample the share of its elements that `differ`.
-fn shares(reference: &Output, got: &Output, samples: usize, differ: impl Fn(f32, f32) -> bool) -> Losses {
-    let width = (reference.values.len() / samples.max(1)).max(1);
-    let rows = reference.values.chunks_exact(width).zip(got.values.chunks_exact(width));
+fn shares<T: Copy>(reference: &[T], got: &[T], samples: usize, differ: impl Fn(T, T) -> bool) -> Losses {
+    let width = (reference.len() / samples.max(1)).max(1);
+    let rows = reference.chunks_exact(width).zip(got.chunks_exact(width));
     let shares: Vec<f64> =
         rows.map(|(r, g)| r.iter().zip(g).filter(|&(&r, &g)| differ(r, g)).count() as f64 / width as f64).collect();
     if width == 1 {

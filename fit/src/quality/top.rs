@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     fn output(shape: &[usize], values: &[f32]) -> Output {
-        Output { shape: shape.to_vec(), values: values.to_vec() }
+        Output::floats(shape.to_vec(), values.to_vec())
     }
 
     #[test]

@@ -1,7 +1,7 @@
 use super::*;
 
 fn output(shape: &[usize], values: &[f32]) -> Output {
-    Output { shape: shape.to_vec(), values: values.to_vec() }
+    Output::floats(shape.to_vec(), values.to_vec())
 }
 
 fn rule(metric: Metric) -> Rule {
