@@ -9,6 +9,8 @@ mod external;
 mod files;
 mod names;
 mod open;
+mod nested;
 mod patch;
+mod sparse;
 mod unknown;
 mod write;
