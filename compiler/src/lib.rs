@@ -24,6 +24,7 @@ mod menu;
 mod observer;
 mod options;
 mod pipeline;
+mod probe;
 pub mod report;
 mod select;
 mod training;
@@ -39,6 +40,7 @@ pub use layout::LayoutChoice;
 pub use observer::{Event, Observer, Silent};
 pub use options::{CoreType, Options};
 pub use pipeline::compile_with;
+pub use probe::Probe;
 pub use report::Report;
 pub use training::{FitKind, GeneratorChoice, LossKind, Training};
 

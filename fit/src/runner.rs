@@ -8,9 +8,10 @@ use prost::Message as _;
 use rayon::prelude::*;
 use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::{
-    DatumType, Framework as _, InferenceFact, InferenceModel, InferenceModelExt as _, Tensor, TypedFact, TypedModel,
-    TypedOp,
+    DatumType, Framework as _, InferenceFact, InferenceModel, InferenceModelExt as _, OutletId, Tensor, TypedFact,
+    TypedModel, TypedOp,
 };
+use tract_onnx::tract_core::optim::Optimizer;
 use tract_onnx::tract_hir::infer::Factoid as _;
 
 use crate::data::{Dataset, InputSpec};
@@ -18,6 +19,9 @@ use crate::error::Error;
 
 /// Samples sent through the model at once where its batch dimension is open.
 const BATCH: usize = 32;
+/// Longest run of small operators that are merged into one. tract copies all that it has merged with every operator more: a
+/// thousand in a row take seconds, four thousand a minute.
+const LONGEST_FUSED: usize = 64;
 
 type Plan = tract_onnx::tract_core::plan::SimplePlan<TypedFact, Box<dyn TypedOp>>;
 
@@ -86,6 +90,13 @@ impl Loaded {
             }
             Ok(Loaded { model, inputs })
         })
+        .and_then(|loaded| match loaded.inputs.iter().find(|input| input.shape.contains(&Some(0))) {
+            Some(InputSpec { name, .. }) => Err(Error::Runtime {
+                action: "load",
+                problem: format!("input `{name}` is empty: it has an extent of 0"),
+            }),
+            None => Ok(loaded),
+        })
     }
 
     /// The model's inputs, in order.
@@ -105,9 +116,27 @@ impl Loaded {
     /// # Errors
     /// [`Error::Runtime`] when tract lacks an operator or finds shapes that contradict each other.
     pub fn check(&self) -> Result<(), Error> {
-        let shapes: Vec<Vec<usize>> =
-            self.inputs.iter().map(|i| i.shape.iter().map(|d| d.unwrap_or(1)).collect()).collect();
-        guarded("load", || self.specialise(&shapes).into_typed()).map(drop)
+        guarded("load", || self.specialise(&self.least_shapes()).into_typed()).map(drop)
+    }
+
+    /// Runs the model once on zeros, on one sample or as many as it is tied to, open dimensions taken as one.
+    ///
+    /// # Errors
+    /// [`Error::Runtime`] when it cannot be optimised or run.
+    pub fn rehearse(self) -> Result<(), Error> {
+        let shapes = self.least_shapes();
+        let types: Vec<DatumType> = self.inputs.iter().map(|input| input.element).collect();
+        guarded("run", || {
+            let model = optimised(self.specialise(&shapes))?;
+            drop(self);
+            let zeros = types.iter().zip(&shapes).map(|(element, shape)| Tensor::zero_dt(*element, shape));
+            let inputs = zeros.map(|zeros| zeros.map(tract_onnx::prelude::IntoTValue::into_tvalue));
+            Plan::new(model)?.run(inputs.collect::<tract_onnx::prelude::TractResult<_>>()?).map(drop)
+        })
+    }
+
+    fn least_shapes(&self) -> Vec<Vec<usize>> {
+        self.inputs.iter().map(|input| input.shape.iter().map(|dim| dim.unwrap_or(1)).collect()).collect()
     }
 
     fn specialise(&self, shapes: &[Vec<usize>]) -> InferenceModel {
@@ -133,11 +162,38 @@ impl Loaded {
             }
         }
         guarded("load", || {
-            let model: TypedModel = self.specialise(&shapes).into_optimized()?;
+            let model = optimised(self.specialise(&shapes))?;
             drop(self);
             Ok(Runner { plan: Plan::new(model)?, batch })
         })
     }
+}
+
+/// tract's own way to a model that runs fast, without what takes quadratic time.
+fn optimised(model: InferenceModel) -> tract_onnx::prelude::TractResult<TypedModel> {
+    let mut model = model.into_typed()?;
+    model.declutter()?;
+    let mut last = Optimizer::codegen();
+    if longest_run(&model)? > LONGEST_FUSED {
+        last.passes.retain(|pass| format!("{pass:?}") != "fuse");
+    }
+    model.optimize_with_session(&mut last.session())?;
+    Ok(model)
+}
+
+/// Nodes in the longest run of which each is the only one to read the one before; products and convolutions begin anew.
+fn longest_run(model: &TypedModel) -> tract_onnx::prelude::TractResult<usize> {
+    let mut lengths = vec![0; model.nodes().len()];
+    for at in model.eval_order()? {
+        let node = model.node(at);
+        if ["EinSum", "MatMul", "Conv", "Source", "Const"].iter().any(|heavy| node.op.name().contains(heavy)) {
+            continue;
+        }
+        let alone = |input: &&OutletId| model.outlet_successors(**input).len() == 1;
+        let before = node.inputs.iter().filter(alone).map(|input| lengths[input.node]).max();
+        lengths[at] = 1 + before.unwrap_or(0);
+    }
+    Ok(lengths.into_iter().max().unwrap_or(0))
 }
 
 fn largest_divisor(n: usize, at_most: usize) -> usize {

@@ -41,7 +41,8 @@ pub(crate) fn check(
         let raw = tensor::raw_bytes(indices).map_err(|problem| Error::Tensor { tensor: label(), problem })?;
         Cow::Owned(raw.unwrap_or_default().to_vec())
     };
-    let extents = if by_row { sparse.dims.clone() } else { vec![tensor::element_count(&sparse.dims).unwrap_or(0) as i64] };
+    let extents =
+        if by_row { sparse.dims.clone() } else { vec![tensor::element_count(&sparse.dims).unwrap_or(0) as i64] };
     in_order(&numbers, &extents).map_err(wrong)
 }
 

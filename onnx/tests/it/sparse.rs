@@ -19,23 +19,23 @@ fn problem(sparse: pb::SparseTensorProto) -> SparseProblem {
 
 #[test]
 fn indices_lie_inside_and_ascend() {
-    with_initializer(sparse("s", &[2, 3], &[2], &[0, 5])).unwrap();
-    with_initializer(sparse("s", &[2, 3], &[2, 2], &[0, 2, 1, 0])).unwrap();
-    with_initializer(sparse("s", &[2, 3], &[0], &[])).unwrap();
+    with_initializer(sparse("sp", &[2, 3], &[2], &[0, 5])).unwrap();
+    with_initializer(sparse("sp", &[2, 3], &[2, 2], &[0, 2, 1, 0])).unwrap();
+    with_initializer(sparse("sp", &[2, 3], &[0], &[])).unwrap();
     for outside in [
-        sparse("s", &[2, 3], &[2], &[0, 6]),
-        sparse("s", &[2, 3], &[2], &[-1, 5]),
-        sparse("s", &[4], &[1], &[i64::MAX]),
-        sparse("s", &[2, 3], &[2, 2], &[0, 3, 1, 0]),
-        sparse("s", &[2, 3], &[2, 2], &[0, -1, 1, 0]),
+        sparse("sp", &[2, 3], &[2], &[0, 6]),
+        sparse("sp", &[2, 3], &[2], &[-1, 5]),
+        sparse("sp", &[4], &[1], &[i64::MAX]),
+        sparse("sp", &[2, 3], &[2, 2], &[0, 3, 1, 0]),
+        sparse("sp", &[2, 3], &[2, 2], &[0, -1, 1, 0]),
     ] {
         assert!(matches!(problem(outside), SparseProblem::Outside { .. }));
     }
     for unsorted in [
-        sparse("s", &[2, 3], &[2], &[5, 0]),
-        sparse("s", &[2, 3], &[2], &[4, 4]),
-        sparse("s", &[2, 3], &[2, 2], &[1, 0, 0, 2]),
-        sparse("s", &[2, 3], &[2, 2], &[1, 0, 1, 0]),
+        sparse("sp", &[2, 3], &[2], &[5, 0]),
+        sparse("sp", &[2, 3], &[2], &[4, 4]),
+        sparse("sp", &[2, 3], &[2, 2], &[1, 0, 0, 2]),
+        sparse("sp", &[2, 3], &[2, 2], &[1, 0, 1, 0]),
     ] {
         assert!(matches!(problem(unsorted), SparseProblem::Unsorted { position: 1 }));
     }
@@ -43,11 +43,11 @@ fn indices_lie_inside_and_ascend() {
 
 #[test]
 fn shapes_and_types_agree() {
-    let good = || sparse("s", &[2, 3], &[2], &[0, 5]);
+    let good = || sparse("sp", &[2, 3], &[2], &[0, 5]);
     for shape in [&[1][..], &[3], &[2, 3], &[1, 2], &[2, 1, 1], &[]] {
         let count = shape.iter().product::<i64>();
         let mut wrong = good();
-        wrong.indices = sparse("s", &[2, 3], &[1], &[]).indices;
+        wrong.indices = sparse("sp", &[2, 3], &[1], &[]).indices;
         let indices = wrong.indices.as_mut().unwrap();
         (indices.dims, indices.int64_data) = (shape.to_vec(), (0..count).collect());
         assert!(matches!(problem(wrong), SparseProblem::IndexShape { .. }), "{shape:?}");
@@ -82,11 +82,8 @@ fn attributes_and_bodies_are_no_exception() {
         let inner = pb::GraphProto { node: vec![node], ..Default::default() };
         let mut outer = crate::build::node("If", &["flag"], &["chosen"]);
         outer.attribute = vec![crate::build::attribute_graph("then_branch", inner)];
-        let nested = model(pb::GraphProto {
-            node: vec![outer],
-            input: vec![crate::build::value("flag")],
-            ..Default::default()
-        });
+        let nested =
+            model(pb::GraphProto { node: vec![outer], input: vec![crate::build::value("flag")], ..Default::default() });
         for model in [plain, nested] {
             let error = open(&model).unwrap_err();
             assert!(error.to_string().contains("sparse_value of node `Constant:c`"), "{error}");
