@@ -26,6 +26,7 @@ mod metric;
 mod observer;
 mod options;
 mod pipeline;
+mod probe;
 mod quality;
 pub mod report;
 mod select;
@@ -45,6 +46,7 @@ pub use layout::LayoutChoice;
 pub use observer::{Event, Observer, Silent};
 pub use options::{CoreType, Options};
 pub use pipeline::compile_with;
+pub use probe::Probe;
 pub use report::Report;
 pub use training::{FitKind, GeneratorChoice, LossKind, Training};
 

@@ -9,6 +9,7 @@ use adntn_networks::{Activation, KernelLegs, Topology};
 use regex::Regex;
 
 use crate::layout::LayoutChoice;
+use crate::probe::Probe;
 use crate::training::{FitKind, GeneratorChoice, Training};
 
 /// How the cores of a generator are stored in the file.
@@ -116,6 +117,8 @@ pub struct Options {
     pub dry_run: bool,
     /// Store the output's tensors in a file of their own beside the model, whatever its size.
     pub external_data: bool,
+    /// Try the model in a process of its own before it is run in this one; `None` trusts it.
+    pub probe: Option<Probe>,
 }
 
 impl Options {
@@ -158,6 +161,7 @@ impl Options {
             effort: Effort::default(),
             dry_run: false,
             external_data: false,
+            probe: None,
         }
     }
 }

@@ -163,6 +163,10 @@ impl Run<'_> {
     /// Loads the model into tract and prepares samples; `None` with a note when the model cannot be run.
     fn samples(&mut self, model: &Model) -> Result<Option<Samples>, Error> {
         self.enter("loading into tract");
+        if let Err(e) = self.admit(model, true) {
+            self.cannot_run(&e);
+            return Ok(None);
+        }
         let loaded = match Loaded::new(model.apply(&Patch::default())?.to_bytes()).map_err(Error::from) {
             Ok(loaded) => loaded,
             Err(e @ Error::Data(adntn_fit::Error::Runtime { .. })) => {
@@ -268,6 +272,15 @@ impl Run<'_> {
             ));
         }
         Ok(())
+    }
+
+    /// Whether the model may be run in this process: it is bounded, and a process of its own survived it.
+    fn admit(&mut self, model: &Model, whole: bool) -> Result<(), Error> {
+        adntn_fit::screen(model)?;
+        let Some(probe) = &self.options.probe else { return Ok(()) };
+        let observer = &mut *self.observer;
+        let run = probe.run(&self.options.input, model.size_bytes(), whole, &mut || observer.stop());
+        run.map_err(|problem| Error::Data(adntn_fit::Error::Runtime { action: "run", problem }))
     }
 
     fn cannot_run(&mut self, error: &Error) {
@@ -384,8 +397,14 @@ impl Run<'_> {
         passed_over: Vec<(usize, LayerReport)>,
     ) -> Result<Report, Error> {
         self.enter("loading into tract");
-        if let Err(e) = Loaded::new(model.apply(&Patch::default())?.to_bytes()).and_then(|loaded| loaded.check()) {
-            self.notes.push(format!("The model cannot be run ({e}): a compilation could not measure quality."));
+        let outline = adntn_fit::outline(model)?;
+        let partly = if outline.is_some() { " without its weights" } else { "" };
+        let checked = self.admit(model, false).and_then(|()| {
+            let bytes = outline.map_or_else(|| Ok(model.apply(&Patch::default())?.to_bytes()), Ok::<_, Error>)?;
+            Ok(Loaded::new(bytes)?.check()?)
+        });
+        if let Err(e) = checked {
+            self.notes.push(format!("The model cannot be run{partly} ({e}): a compilation could not measure quality."));
         }
         self.notes.extend(describe::unused(&adntn_passes::drop_unused(model)));
         let mut layers = passed_over;

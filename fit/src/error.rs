@@ -21,6 +21,14 @@ pub enum Error {
         /// tract's own words, on one line.
         problem: String,
     },
+    /// A node that no runtime could run, or not within bounds of memory and time.
+    #[error("{node} {problem}")]
+    Unfit {
+        /// The node, or the graph input.
+        node: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A weight, activation or output holds NaN or infinity.
     #[error("{what} holds values that are not finite (NaN or infinity)")]
     NotFinite {

@@ -70,6 +70,14 @@ pub enum Error {
         /// What is wrong with it.
         problem: TensorProblem,
     },
+    /// A sparse tensor breaks the rules of the format.
+    #[error("sparse tensor `{tensor}` {problem}")]
+    Sparse {
+        /// The tensor's name, or the place it stands at.
+        tensor: String,
+        /// What is wrong with it.
+        problem: SparseProblem,
+    },
     /// A tensor's data lie in another file that cannot be used.
     #[error("tensor `{tensor}` has its data in the external file `{location}`, {problem}")]
     External {
@@ -224,6 +232,65 @@ pub enum TensorProblem {
     /// External data of a model that came without a folder, or of a tensor that is not the model's.
     #[error("has external data, but no folder to look for it is known")]
     NoFolder,
+}
+
+/// What is wrong with a sparse tensor.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SparseProblem {
+    /// Nothing says what its values are.
+    #[error("has no values")]
+    NoValues,
+    /// A sparse initializer goes by the name of its values.
+    #[error("has no name: its values must bear one")]
+    NoName,
+    /// The values are no vector.
+    #[error("has values of rank {rank}: they must be a vector")]
+    ValuesRank {
+        /// Their rank.
+        rank: usize,
+    },
+    /// A shape that no sparse tensor has.
+    #[error("has dimensions {dims:?}: there must be at least one, and all must be positive")]
+    Dims {
+        /// The dimensions.
+        dims: Vec<i64>,
+    },
+    /// Values without places.
+    #[error("has {count} values but no indices")]
+    NoIndices {
+        /// How many values.
+        count: i64,
+    },
+    /// Indices are INT64.
+    #[error("has indices that are not INT64")]
+    IndexType,
+    /// Indices of a shape that does not match.
+    #[error("has indices of shape {shape:?}, where {count} values of rank {rank} need [{count}] or [{count}, {rank}]")]
+    IndexShape {
+        /// Shape of the indices.
+        shape: Vec<i64>,
+        /// How many values.
+        count: i64,
+        /// Rank of the sparse tensor.
+        rank: usize,
+    },
+    /// An index past the end, or below zero.
+    #[error("has index {index:?} at position {position}, outside {extents:?}")]
+    Outside {
+        /// Which one, from 0.
+        position: usize,
+        /// The index.
+        index: Vec<i64>,
+        /// The extents it must stay below: of the flattened tensor, or of each axis.
+        extents: Vec<i64>,
+    },
+    /// Indices that do not ascend, or one twice.
+    #[error("has indices that do not ascend at position {position}: they must be sorted, each once")]
+    Unsorted {
+        /// Which one, from 0.
+        position: usize,
+    },
 }
 
 /// What is wrong with an external data file.

@@ -54,6 +54,7 @@ mod payload;
 mod plan;
 mod rope;
 mod schema;
+mod sparse;
 mod splice;
 mod tensor;
 mod tensors;
@@ -61,7 +62,7 @@ mod wire;
 mod write;
 
 pub use edited::{Edited, ExternalData, Written};
-pub use error::{Error, ExternalProblem, TensorProblem};
+pub use error::{Error, ExternalProblem, SparseProblem, TensorProblem};
 pub use index::{GraphIndex, Use};
 pub use model::Model;
 pub use patch::Patch;

@@ -14,12 +14,13 @@ use crate::diagnose::diagnose;
 use crate::external::ExternalFiles;
 use crate::names::{self, View};
 use crate::plan::PatchPlan;
-use crate::{Edited, Error, GraphIndex, Patch, TensorProblem, mapped, pb, tensor, tensors};
+use crate::tensors::Found;
+use crate::{Edited, Error, GraphIndex, Patch, TensorProblem, mapped, pb, sparse, tensor, tensors};
 
 /// A valid model, as it was read. Its tensors' raw data are slices of the file, which is mapped, not read.
 ///
-/// Valid means: it decodes, says its IR version and operator sets, every tensor agrees with its type and shape,
-/// external data are there, and in each graph names are defined once, before they are needed by anything but each
+/// Valid means: it decodes, says its IR version and operator sets, every tensor agrees with its type and shape, indices
+/// of sparse tensors are sorted and inside, external data are there, and in each graph names are defined once, before they are needed by anything but each
 /// other (no cycle). Operators and types of values are not checked, nor the names in local functions and training
 /// graphs.
 #[derive(Debug)]
@@ -65,7 +66,11 @@ impl Model {
         let proto = decode(&bytes)?;
         let mut files = ExternalFiles::new(external_dir);
         let mut spans = BTreeSet::new();
-        tensors::for_each(&proto, &mut |tensor, label| {
+        tensors::for_each(&proto, &mut |found, label| {
+            let tensor = match found {
+                Found::Dense(tensor) => tensor,
+                Found::Sparse(sparse) => return sparse::check(sparse, &files, label),
+            };
             tensor::check(tensor).map_err(|problem| Error::Tensor { tensor: label(), problem })?;
             if tensor::is_external(tensor) {
                 spans.insert(files.open(tensor, label)?);
@@ -141,6 +146,24 @@ impl Model {
         }
         let bytes = tensor::raw_bytes(tensor).map_err(wrong)?.ok_or_else(|| wrong(TensorProblem::RawStrings))?;
         Ok(Cow::Owned(bytes.to_vec()))
+    }
+
+    /// Whether no value of a FLOAT tensor of this model is NaN or infinite. Copies nothing, wherever the data lie.
+    ///
+    /// # Errors
+    /// As for [`floats`](Self::floats).
+    pub fn is_finite(&self, tensor: &pb::TensorProto) -> Result<bool, Error> {
+        let inside = tensor.raw_data.as_ref().filter(|raw| !raw.is_empty());
+        let bytes: &[u8] = match inside {
+            _ if tensor.data_type() != pb::tensor_proto::DataType::Float as i32 => &[],
+            _ if tensor::is_external(tensor) => self.source.files.slice(tensor)?,
+            Some(raw) => raw,
+            None => &[],
+        };
+        if bytes.is_empty() {
+            return Ok(self.floats(tensor)?.iter().all(|value| value.is_finite()));
+        }
+        Ok(bytes.as_chunks().0.iter().all(|&value| f32::from_le_bytes(value).is_finite()))
     }
 
     /// Size of a tensor's data in raw form, in bytes: the product of the dimensions times the width of the type (of

@@ -1,12 +1,13 @@
 //! A patch laid out along the fields of a graph.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::external::ExternalFiles;
 use crate::index::node_label;
 use crate::names::{NodeView, View};
 use crate::schema::number;
-use crate::{Error, Patch, pb, tensor, tensors};
+use crate::tensors::Found;
+use crate::{Error, Patch, pb, sparse, tensor, tensors};
 
 /// Something to put into the graph.
 #[derive(Clone, Copy)]
@@ -196,12 +197,15 @@ fn check_nodes(graph: &pb::GraphProto, patch: &Patch) -> Result<(), Error> {
 }
 
 fn check_named(graph: &pb::GraphProto, patch: &Patch) -> Result<(), Error> {
-    let is_dense = |name: &str| graph.initializer.iter().any(|tensor| tensor.name() == name);
-    let is_sparse = |name: &str| crate::index::sparse_names(graph).any(|sparse| sparse == name);
-    let is_listed = |values: &[pb::ValueInfoProto], name: &str| values.iter().any(|value| value.name() == name);
+    fn names(values: &[pb::ValueInfoProto]) -> HashSet<&str> {
+        values.iter().map(pb::ValueInfoProto::name).collect()
+    }
+    let dense: HashSet<&str> = graph.initializer.iter().map(pb::TensorProto::name).collect();
+    let sparse: HashSet<&str> = crate::index::sparse_names(graph).collect();
+    let (inputs, value_info, mut outputs) = (names(&graph.input), names(&graph.value_info), names(&graph.output));
     let missing = |what: &str, name: &str| Error::NotThere { what: format!("{what} `{name}`") };
     for name in &patch.remove_initializers {
-        if !is_dense(name) && !is_sparse(name) {
+        if !dense.contains(name.as_str()) && !sparse.contains(name.as_str()) {
             return Err(missing("initializer", name));
         }
         if patch.replace_initializers.contains_key(name) {
@@ -209,7 +213,7 @@ fn check_named(graph: &pb::GraphProto, patch: &Patch) -> Result<(), Error> {
         }
     }
     for (name, tensor) in &patch.replace_initializers {
-        if !is_dense(name) {
+        if !dense.contains(name.as_str()) {
             return Err(missing("initializer", name));
         }
         if tensor.name() != name {
@@ -217,15 +221,15 @@ fn check_named(graph: &pb::GraphProto, patch: &Patch) -> Result<(), Error> {
             return Err(Error::Contradiction { what });
         }
     }
-    if let Some(name) = patch.remove_inputs.iter().find(|name| !is_listed(&graph.input, name)) {
+    if let Some(name) = patch.remove_inputs.iter().find(|name| !inputs.contains(name.as_str())) {
         return Err(missing("graph input", name));
     }
-    if let Some(name) = patch.remove_value_info.iter().find(|name| !is_listed(&graph.value_info, name)) {
+    if let Some(name) = patch.remove_value_info.iter().find(|name| !value_info.contains(name.as_str())) {
         return Err(missing("value_info", name));
     }
-    for (number, output) in patch.add_outputs.iter().enumerate() {
+    for output in &patch.add_outputs {
         let name = output.name();
-        if is_listed(&graph.output, name) || is_listed(&patch.add_outputs[..number], name) {
+        if !outputs.insert(name) {
             return Err(Error::Contradiction { what: format!("`{name}` is to be a graph output twice") });
         }
     }
@@ -233,7 +237,7 @@ fn check_named(graph: &pb::GraphProto, patch: &Patch) -> Result<(), Error> {
 }
 
 fn check_tensors(patch: &Patch, files: &ExternalFiles) -> Result<(), Error> {
-    let mut check = |tensor: &pb::TensorProto, label: &dyn Fn() -> String| {
+    let check = |tensor: &pb::TensorProto, label: &dyn Fn() -> String| {
         tensor::check(tensor).map_err(|problem| Error::Tensor { tensor: label(), problem })?;
         if tensor::is_external(tensor) { files.data(tensor).map(|_| ()) } else { Ok(()) }
     };
@@ -244,7 +248,10 @@ fn check_tensors(patch: &Patch, files: &ExternalFiles) -> Result<(), Error> {
         check(tensor, &|| tensor.name().to_owned())?;
     }
     for (number, node) in &patch.insert_nodes {
-        tensors::in_node(node, &|| node_label(node, *number), &mut check)?;
+        tensors::in_node(node, &|| node_label(node, *number), &mut |found, label| match found {
+            Found::Dense(tensor) => check(tensor, label),
+            Found::Sparse(sparse) => sparse::check(sparse, files, label),
+        })?;
     }
     Ok(())
 }

@@ -1,10 +1,17 @@
 //! Every tensor of a model, wherever it stands: initializers, attributes, sparse tensors, bodies, functions, training.
 
 use crate::index::node_label;
-use crate::{Error, pb};
+use crate::{Error, SparseProblem, pb};
+
+/// A tensor, or a sparse tensor whose two dense ones came just before.
+#[derive(Clone, Copy)]
+pub(crate) enum Found<'a> {
+    Dense(&'a pb::TensorProto),
+    Sparse(&'a pb::SparseTensorProto),
+}
 
 /// What to do with a tensor, given what to call it in a message.
-type Visit<'v, 'a> = dyn FnMut(&'a pb::TensorProto, &dyn Fn() -> String) -> Result<(), Error> + 'v;
+type Visit<'v, 'a> = dyn FnMut(Found<'a>, &dyn Fn() -> String) -> Result<(), Error> + 'v;
 
 /// Calls `visit` with every tensor and what to call it in a message, until the first error.
 pub(crate) fn for_each<'a>(model: &'a pb::ModelProto, visit: &mut Visit<'_, 'a>) -> Result<(), Error> {
@@ -39,7 +46,11 @@ fn in_graph<'a>(graph: &'a pb::GraphProto, visit: &mut Visit<'_, 'a>) -> Result<
         named(tensor, &|| format!("initializer {number}"), visit)?;
     }
     for (number, tensor) in graph.sparse_initializer.iter().enumerate() {
-        in_sparse(tensor, &|| format!("sparse initializer {number}"), visit)?;
+        let place = || format!("sparse initializer {number}");
+        in_sparse(tensor, &place, visit)?;
+        if tensor.values.as_ref().is_none_or(|values| values.name().is_empty()) {
+            return Err(Error::Sparse { tensor: place(), problem: SparseProblem::NoName });
+        }
     }
     in_nodes(&graph.node, visit)
 }
@@ -67,10 +78,12 @@ fn in_sparse<'a>(
     if let Err(problem) = crate::tensor::element_count(&sparse.dims) {
         return Err(Error::Tensor { tensor: of(), problem });
     }
-    sparse.values.iter().chain(&sparse.indices).try_for_each(|tensor| named(tensor, of, visit))
+    sparse.values.iter().chain(&sparse.indices).try_for_each(|tensor| named(tensor, of, visit))?;
+    let name = sparse.values.as_ref().map_or("", pb::TensorProto::name);
+    visit(Found::Sparse(sparse), &|| if name.is_empty() { of() } else { name.to_owned() })
 }
 
 /// A tensor goes by its name, else by its place.
 fn named<'a>(tensor: &'a pb::TensorProto, place: &dyn Fn() -> String, visit: &mut Visit<'_, 'a>) -> Result<(), Error> {
-    visit(tensor, &|| if tensor.name().is_empty() { place() } else { tensor.name().to_owned() })
+    visit(Found::Dense(tensor), &|| if tensor.name().is_empty() { place() } else { tensor.name().to_owned() })
 }

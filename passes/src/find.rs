@@ -241,8 +241,7 @@ impl<'m> Finder<'m> {
             return Err(SkipReason::Orientations { users });
         }
         let unreadable = |e: adntn_onnx::Error| SkipReason::Unreadable { message: e.to_string() };
-        let values = self.model.floats(tensor).map_err(unreadable)?;
-        if !values.iter().all(|v| v.is_finite()) {
+        if !self.model.is_finite(tensor).map_err(unreadable)? {
             return Err(SkipReason::NotFinite);
         }
         Ok(Candidate {

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use adntn_compiler::{Error, FitKind, compile_with};
+use adntn_compiler::{Error, FitKind, Probe, compile_with};
 use clap::Parser as _;
 
 use args::Args;
@@ -21,6 +21,9 @@ const INTERRUPTED: i32 = 130;
 
 /// Parses the command line, compiles and prints.
 pub(crate) fn run() -> ExitCode {
+    if let Some(code) = Probe::serve(std::env::args_os().skip(1)) {
+        return code;
+    }
     let args = Args::parse();
     start_logging(args.verbose);
     quiet_panics();
@@ -35,7 +38,8 @@ pub(crate) fn run() -> ExitCode {
 }
 
 fn compile(args: &Args) -> Result<(), Error> {
-    let options = args.options()?;
+    let mut options = args.options()?;
+    options.probe = std::env::current_exe().ok().map(Probe::new);
     for (what, path) in [("report", args.report()), ("diagram", args.diagram())] {
         if let Some(path) = path {
             check_writable(what, path)?;

@@ -2,6 +2,7 @@
 
 mod axes;
 mod guard;
+mod optimise;
 mod output;
 mod prepare;
 
@@ -18,6 +19,7 @@ use tract_onnx::tract_hir::infer::Factoid as _;
 
 use axes::{Dim, Rows};
 use guard::{Last, guarded, node_text};
+use optimise::optimised;
 pub use output::{Element, Output};
 pub use prepare::StandIn;
 use prepare::Table;
@@ -147,9 +149,29 @@ impl Loaded {
     /// # Errors
     /// [`Error::Runtime`] when tract lacks an operator or finds shapes that contradict each other.
     pub fn check(&self) -> Result<(), Error> {
-        let shapes: Vec<Vec<usize>> =
-            self.inputs.iter().map(|i| i.shape.iter().map(|d| d.unwrap_or(1)).collect()).collect();
+        let shapes = self.least_shapes();
         self.guarded(&shapes, || self.specialise(&shapes).into_typed().map(drop))
+    }
+
+    /// Runs the model once on zeros, on one sample or as many as it is tied to, open dimensions taken as one.
+    ///
+    /// # Errors
+    /// [`Error::Runtime`] when it cannot be optimised or run.
+    pub fn rehearse(self) -> Result<(), Error> {
+        let shapes = self.least_shapes();
+        let plan = self.plan(&shapes)?;
+        let types: Vec<DatumType> = self.inputs.iter().map(|input| input.element).collect();
+        drop(self);
+        let run = || {
+            let zeros = types.iter().zip(&shapes).map(|(element, shape)| Tensor::zero_dt(*element, shape));
+            let inputs = zeros.map(|zeros| zeros.map(tract_onnx::prelude::IntoTValue::into_tvalue));
+            plan.run(inputs.collect::<tract_onnx::prelude::TractResult<_>>()?).map(drop)
+        };
+        guarded("run", run, || None)
+    }
+
+    fn least_shapes(&self) -> Vec<Vec<usize>> {
+        self.inputs.iter().map(|input| input.shape.iter().map(|dim| dim.unwrap_or(1)).collect()).collect()
     }
 
     fn specialise(&self, shapes: &[Vec<usize>]) -> InferenceModel {
@@ -172,7 +194,7 @@ impl Loaded {
     }
 
     fn plan(&self, shapes: &[Vec<usize>]) -> Result<std::sync::Arc<Plan>, Error> {
-        self.guarded(shapes, || Plan::new(self.specialise(shapes).into_optimized()?))
+        self.guarded(shapes, || Plan::new(optimised(self.specialise(shapes))?))
     }
 
     /// Specialises and optimises the model for batches of `data`, and for what is left over.

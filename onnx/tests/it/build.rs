@@ -37,6 +37,20 @@ pub fn floats(name: &str, values: &[f32]) -> pb::TensorProto {
     }
 }
 
+/// A sparse FLOAT tensor of ones, with indices of shape `shape`.
+pub fn sparse(name: &str, dims: &[i64], shape: &[i64], indices: &[i64]) -> pb::SparseTensorProto {
+    pb::SparseTensorProto {
+        values: Some(floats(name, &vec![1.0; shape[0] as usize])),
+        indices: Some(pb::TensorProto {
+            data_type: Some(7),
+            dims: shape.to_vec(),
+            int64_data: indices.to_vec(),
+            ..Default::default()
+        }),
+        dims: dims.to_vec(),
+    }
+}
+
 pub fn attribute_tensor(name: &str, tensor: pb::TensorProto) -> pb::AttributeProto {
     pb::AttributeProto { name: Some(name.into()), t: Some(tensor), r#type: Some(4), ..Default::default() }
 }

@@ -2,7 +2,7 @@
 
 use adntn_onnx::{Error, pb};
 
-use crate::build::{attribute_graph, floats, model, node, open, value};
+use crate::build::{attribute_graph, floats, model, node, open, sparse as build_sparse, value};
 
 fn graph(nodes: Vec<pb::NodeProto>, outputs: &[&str]) -> pb::GraphProto {
     pb::GraphProto {
@@ -37,7 +37,7 @@ fn a_value_is_defined_once() {
     same_inputs.input.push(value("x"));
     assert!(matches!(error(same_inputs), Error::Duplicate { .. }));
     let mut sparse = graph(vec![relu("y")], &["y"]);
-    sparse.sparse_initializer = vec![pb::SparseTensorProto { values: Some(floats("w", &[1.0])), ..Default::default() }];
+    sparse.sparse_initializer = vec![build_sparse("w", &[4], &[1], &[0])];
     assert!(matches!(error(sparse), Error::Duplicate { .. }));
 }
 

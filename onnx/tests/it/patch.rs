@@ -93,8 +93,7 @@ fn inputs_that_list_initializers_can_go() {
 fn sparse_initializers_can_go() {
     let mut sparse = sample();
     let graph = sparse.graph.as_mut().unwrap();
-    graph.sparse_initializer =
-        vec![pb::SparseTensorProto { values: Some(floats("sparse", &[1.0])), ..Default::default() }];
+    graph.sparse_initializer = vec![crate::build::sparse("sparse", &[4], &[1], &[0])];
     let patch = Patch { remove_initializers: ["sparse".to_owned()].into(), ..Patch::default() };
     let edited = open(&sparse).unwrap().apply(&patch).unwrap();
     assert_eq!(edited.to_bytes(), sample().encode_to_vec());
