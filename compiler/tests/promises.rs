@@ -245,11 +245,14 @@ fn a_ratio_is_met_by_more_than_outer_products() {
         graph.initializer[2] = tensor("head.weight", &[512, 8], &smooth(512, 8));
     });
     samples(dir, "x.npy", 64);
-    // With four legs, χ = 2 has 672 · 2 parameters and χ = 1 close to the 702 allowed.
-    let args = ["--fit", "end-to-end", "-c", "x.npy", "--epochs", "1", "--ratio", "35", "--layers", "hidden"];
+    let args = ["--fit", "end-to-end", "-c", "x.npy", "--epochs", "1", "--ratio", "74", "--layers", "hidden"];
     let (report, text) = compile(dir, &args);
-    let generator = row(&report, "hidden").generator.as_ref().unwrap();
-    assert!(generator.bond >= 2 && row(&report, "hidden").ratio >= 35.0, "{text}");
+    let hidden = row(&report, "hidden");
+    assert!(hidden.generator.as_ref().unwrap().bond >= 2 && hidden.ratio >= 74.0, "{text}");
+    // Where nothing else fits, an outer product does; it comes closer to the ratio, which is no reason to take it.
+    let (alone, text) = compile(dir, &[&args[..], &["--legs", "4"]].concat());
+    assert_eq!(row(&alone, "hidden").generator.as_ref().unwrap().bond, 1, "{text}");
+    assert!(row(&alone, "hidden").parameters_after > hidden.parameters_after, "{text}");
 }
 
 #[test]
