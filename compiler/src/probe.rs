@@ -56,6 +56,13 @@ impl Probe {
             return Some(ExitCode::from(2));
         };
         limit(memory, seconds);
+        // tract takes a failed allocation for a panic like any other, which the parent would meet without the limit.
+        std::panic::set_hook(Box::new(|info| {
+            let text = info.payload_as_str().unwrap_or_default();
+            if text.contains("alloc") || text.contains("capacity overflow") {
+                std::process::abort();
+            }
+        }));
         // What is refused in an orderly way is refused here as well: only the end of this process counts.
         let mut attempt = || -> Option<()> {
             let model = Model::open(Path::new(&arguments.next()?)).ok()?;
