@@ -133,5 +133,7 @@ pub(crate) fn parameters(model: &Model) -> u64 {
 /// A note on an output that was not measured itself.
 pub(crate) fn stand_in(stand_in: &adntn_fit::runner::StandIn) -> String {
     let adntn_fit::runner::StandIn { output, value, operator } = stand_in;
-    format!("Output '{output}' comes from {operator}, which cannot be run here: '{value}', which feeds it, was measured in its place.")
+    format!(
+        "Output '{output}' comes from {operator}, which cannot be run here: '{value}', which feeds it, was measured in its place."
+    )
 }

@@ -162,6 +162,11 @@ impl Dataset {
         labels: Option<Labels>,
     ) -> Result<Self, Error> {
         let fail = |problem: String| Error::Data { path: path.to_path_buf(), problem };
+        let together = columns.iter().any(|c| matches!(c.place(), Place::Axis(_)));
+        if together {
+            // One value with an axis in front is one value all the same.
+            columns.iter_mut().filter(|c| c.samples() == Some(1)).for_each(Column::share_equal);
+        }
         let counted = specs.iter().zip(&columns).filter_map(|(spec, column)| Some((spec, column.samples()?)));
         let mut first: Option<(&InputSpec, usize)> = None;
         for (spec, samples) in counted {
@@ -188,15 +193,15 @@ impl Dataset {
                 return Err(fail(loss.about(&text::name(&spec.name))));
             }
         }
-        if columns.iter().any(|c| matches!(c.place(), Place::Axis(_))) {
+        if together {
             columns.iter_mut().for_each(Column::share_equal);
         }
         let one_by_one = columns.iter().any(|c| c.place() == Place::Each);
-        let together = specs.iter().zip(&columns).find_map(|(spec, column)| match column.place() {
+        let batch = specs.iter().zip(&columns).find_map(|(spec, column)| match column.place() {
             Place::Axis(axis) => spec.shape[axis].filter(|&batch| batch != 1).map(|batch| (spec, batch)),
             Place::Each | Place::Shared => None,
         });
-        if let (true, Some((spec, batch))) = (one_by_one, together) {
+        if let (true, Some((spec, batch))) = (one_by_one, batch) {
             return Err(fail(format!(
                 "input '{}' takes exactly {batch} samples at a time, but another array has one value for each of them: give that \
                  input one value for all samples",
