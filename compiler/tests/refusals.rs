@@ -154,7 +154,7 @@ fn calibration_that_does_not_fit_is_refused() {
     let dir = dir.path();
     write(dir, "in.onnx", |_| {});
     ndarray_npy::write_npy(dir.join("shape.npy"), &Array2::<f32>::zeros((8, 47))).unwrap();
-    ndarray_npy::write_npy(dir.join("double.npy"), &Array2::<f64>::zeros((8, 48))).unwrap();
+    ndarray_npy::write_npy(dir.join("integers.npy"), &Array2::<i64>::zeros((8, 48))).unwrap();
     ndarray_npy::write_npy(dir.join("nan.npy"), &Array2::<f32>::from_elem((8, 48), f32::NAN)).unwrap();
     let mut file = ndarray_npy::NpzWriter::new(std::fs::File::create(dir.join("name.npz")).unwrap());
     file.add_array("image", &Array2::<f32>::zeros((8, 48))).unwrap();
@@ -162,7 +162,8 @@ fn calibration_that_does_not_fit_is_refused() {
     std::fs::write(dir.join("text.npz"), "zip?").unwrap();
     std::fs::create_dir(dir.join("empty-folder")).unwrap();
     let mut messages = String::new();
-    for name in ["absent.npz", "shape.npy", "double.npy", "nan.npy", "name.npz", "text.npz", "empty-folder", "in.onnx"]
+    for name in
+        ["absent.npz", "shape.npy", "integers.npy", "nan.npy", "name.npz", "text.npz", "empty-folder", "in.onnx"]
     {
         let message = refused(dir, &["in.onnx", "out.onnx", "--calibration", name]);
         assert_eq!(message.lines().count(), 1, "{message}");

@@ -370,7 +370,8 @@ fn what_tract_cannot_run_is_cut_or_named() {
         vec![tensor("w", &[4, 4], &[0.0; 16])],
     );
     assert!(inner.stand_ins().is_empty());
-    assert!(inner.into_runner(&data).unwrap_err().to_string().contains("Mystery"));
+    let message = inner.into_runner(&data).unwrap_err().to_string();
+    assert!(message.contains("lacks the operator of node 'Mystery of m' (Mystery)"), "{message}");
 
     // Optional inputs given as "" are as good as left out.
     let conv = model(
@@ -578,4 +579,42 @@ fn panics_of_the_runtime_name_the_node() {
         Err(e) => e.to_string(),
     };
     assert!(message.contains("Conv"), "{message}");
+}
+
+#[test]
+fn images_of_other_depths_become_eight_bits() {
+    let dir = tempfile::tempdir().unwrap();
+    let clear = image::Rgba([10, 20, 30, 0]);
+    image::RgbaImage::from_pixel(4, 4, clear).save(dir.path().join("a.png")).unwrap();
+    let deep: image::ImageBuffer<image::Luma<u16>, Vec<u16>> =
+        image::ImageBuffer::from_pixel(4, 4, image::Luma([65535]));
+    deep.save(dir.path().join("b.png")).unwrap();
+    let specs = [spec(DatumType::F32, &[None, Some(3), Some(4), Some(4)])];
+    let images = ImageOptions { white: 255.0, ..ImageOptions::default() };
+    let data = Dataset::load(dir.path(), &specs, &Reading { images, ..Reading::default() }).unwrap();
+    let pixels = Output::from_tensor(&data.inputs(0..2).unwrap()[0]).unwrap().values;
+    // What lies under a transparent pixel counts; sixteen bits are scaled.
+    assert!(pixels.chunks(16).zip([10.0, 20.0, 30.0, 255.0, 255.0, 255.0]).all(|(c, v)| (c[0] - v).abs() < 1e-3));
+}
+
+#[test]
+fn safetensors_whose_offsets_lie_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.safetensors");
+    let two = [spec(DatumType::F32, &[None, Some(2)])];
+    let whole = r#""x":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]}"#;
+    for header in [
+        format!("{{{whole},{}}}", whole.replace("\"x\"", "\"y\"").replace("[0,8]", "[4,12]")),
+        format!("{{{}}}", whole.replace("[0,8]", "[0,800]")),
+        format!("{{{}}}", whole.replace("[0,8]", "[8,0]")),
+        format!("{{{}}}", whole.replace("[1,2]", "[9223372036854775807,2]")),
+        format!("{{{}}}", whole.replace("[1,2]", "[3,2]")),
+        "{\n\n".into(),
+    ] {
+        let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 12]].concat();
+        std::fs::write(&path, bytes).unwrap();
+        assert!(refusal(&path, &two).contains("a.safetensors: is not a readable .safetensors file"));
+    }
+    std::fs::write(&path, u64::MAX.to_le_bytes()).unwrap();
+    assert!(refusal(&path, &two).contains("a.safetensors"));
 }

@@ -129,7 +129,7 @@ impl Stored {
                 }
                 _ => (0..count)
                     .map(|k| self.float(bytes, k))
-                    .find(|v| !(v.abs() <= largest))
+                    .find(|v| v.is_nan() || v.abs() > largest)
                     .map(|v| if v.is_finite() { Loss::OutOfRange(format!("{v}"), to) } else { Loss::NotFinite }),
             };
         }

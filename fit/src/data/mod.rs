@@ -9,6 +9,7 @@ mod npy;
 mod numpy;
 mod place;
 mod split;
+mod synthetic;
 mod tensors;
 
 use std::ops::Range;
@@ -18,7 +19,6 @@ use std::sync::Arc;
 use array::Array;
 use column::Column;
 use place::Place;
-use rand::SeedableRng as _;
 use tract_onnx::prelude::{DatumType, Tensor};
 
 pub use images::ImageOptions;
@@ -162,6 +162,11 @@ impl Dataset {
         labels: Option<Labels>,
     ) -> Result<Self, Error> {
         let fail = |problem: String| Error::Data { path: path.to_path_buf(), problem };
+        let together = columns.iter().any(|c| matches!(c.place(), Place::Axis(_)));
+        if together {
+            // One value with an axis in front is one value all the same.
+            columns.iter_mut().filter(|c| c.samples() == Some(1)).for_each(Column::share_equal);
+        }
         let counted = specs.iter().zip(&columns).filter_map(|(spec, column)| Some((spec, column.samples()?)));
         let mut first: Option<(&InputSpec, usize)> = None;
         for (spec, samples) in counted {
@@ -188,15 +193,15 @@ impl Dataset {
                 return Err(fail(loss.about(&text::name(&spec.name))));
             }
         }
-        if columns.iter().any(|c| matches!(c.place(), Place::Axis(_))) {
+        if together {
             columns.iter_mut().for_each(Column::share_equal);
         }
         let one_by_one = columns.iter().any(|c| c.place() == Place::Each);
-        let together = specs.iter().zip(&columns).find_map(|(spec, column)| match column.place() {
+        let batch = specs.iter().zip(&columns).find_map(|(spec, column)| match column.place() {
             Place::Axis(axis) => spec.shape[axis].filter(|&batch| batch != 1).map(|batch| (spec, batch)),
             Place::Each | Place::Shared => None,
         });
-        if let (true, Some((spec, batch))) = (one_by_one, together) {
+        if let (true, Some((spec, batch))) = (one_by_one, batch) {
             return Err(fail(format!(
                 "input '{}' takes exactly {batch} samples at a time, but another array has one value for each of them: give that \
                  input one value for all samples",
@@ -219,60 +224,6 @@ impl Dataset {
             samples,
             synthetic: false,
             source: Some(path.into()),
-        })
-    }
-
-    /// Standard normal samples for models whose inputs are all float32 with known extents; used when no data is given.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] when an input is not float32 or has an open dimension that does not count the samples.
-    pub fn synthetic(specs: &[InputSpec], samples: usize, seed: u64) -> Result<Self, Error> {
-        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed ^ 0x5eed_da7a);
-        let mut columns = Vec::new();
-        let mut count = samples;
-        let alone = specs.iter().all(|spec| spec.sample_axis.is_none());
-        for spec in specs {
-            let cannot =
-                |why: &str| Error::Shape(format!("input '{}' {why}, so no inputs can be made up for it", spec.name));
-            if spec.element != DatumType::F32 {
-                return Err(cannot("is not float32"));
-            }
-            let open = |axis: usize| Some(axis) == spec.sample_axis;
-            let extent = |(axis, extent): (usize, &Option<usize>)| if open(axis) { Some(1) } else { *extent };
-            let Some(mut shape) = spec.shape.iter().enumerate().map(extent).collect::<Option<Vec<usize>>>() else {
-                return Err(cannot("has open dimensions"));
-            };
-            let place = match spec.sample_axis {
-                Some(axis) => {
-                    if let Some(batch) = spec.shape[axis] {
-                        count = samples.next_multiple_of(batch.max(1));
-                    }
-                    shape[axis] = count;
-                    Place::Axis(axis)
-                }
-                None if alone => {
-                    shape.insert(0, count);
-                    Place::Each
-                }
-                None => Place::Shared,
-            };
-            let len = shape.iter().try_fold(1usize, |a, &b| a.checked_mul(b)).filter(|&n| n <= 1 << 28);
-            let Some(len) = len else { return Err(cannot("is too large")) };
-            let values: Vec<f32> = (0..len).map(|_| crate::random::normal(&mut rng)).collect();
-            let tensor = Tensor::from_shape(&shape, &values).map_err(|e| Error::Shape(e.to_string()))?;
-            columns.push(Column::placed(tensor, place));
-        }
-        if columns.is_empty() {
-            return Err(Error::Shape("the model has no inputs".into()));
-        }
-        Ok(Dataset {
-            columns: Arc::new(columns),
-            rows: None,
-            labels: None,
-            classes: [].into(),
-            samples: count,
-            synthetic: true,
-            source: None,
         })
     }
 

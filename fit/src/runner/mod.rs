@@ -44,6 +44,8 @@ pub struct Loaded {
     declared: Vec<Option<usize>>,
     stand_ins: Vec<StandIn>,
     tables: Vec<Table>,
+    /// A node that tract has no operator for, and the operator.
+    unknown: Option<(String, String)>,
 }
 
 /// A model ready to run on batches of a fixed size, and on what is left over of the samples it was made for.
@@ -64,7 +66,8 @@ impl Loaded {
         let mut proto = guarded("load", || Ok(ModelProto::decode(bytes)?), || None)?;
         // Declared shapes of inner values may name the batch dimension that is fixed below.
         let tract = tract_onnx::onnx().with_ignore_value_info(true);
-        let stand_ins = prepare::prepare(&mut proto, |operator| tract.op_register.0.contains_key(operator));
+        let known = |operator: &str| tract.op_register.0.contains_key(operator);
+        let stand_ins = prepare::prepare(&mut proto, known);
         let parsed = guarded("load", || tract.model_for_proto_model(&proto), || None);
         let model = match parsed {
             Err(Error::Runtime { problem, action }) if problem.starts_with("it panicked") => {
@@ -94,8 +97,8 @@ impl Loaded {
             axes.next().filter(|_| axes.next().is_none())
         };
         let declared = graph.output.iter().map(of_batch).collect();
-        let tables = prepare::tables(&graph);
-        Ok(Loaded { model, inputs, declared, stand_ins, tables })
+        let (tables, unknown) = (prepare::tables(&graph), prepare::unknown(&graph, known));
+        Ok(Loaded { model, inputs, declared, stand_ins, tables, unknown })
     }
 
     /// The model's inputs, in order.
@@ -190,7 +193,14 @@ impl Loaded {
         shapes: &[Vec<usize>],
         f: impl FnOnce() -> tract_onnx::prelude::TractResult<T>,
     ) -> Result<T, Error> {
-        guarded("load", f, || guard::while_analysing(&self.specialise(shapes)))
+        let done = guarded("load", f, || guard::while_analysing(&self.specialise(shapes)));
+        match (done, &self.unknown) {
+            (Err(Error::Runtime { action, .. }), Some((node, operator))) => {
+                let problem = format!("it lacks the operator of {}", node_text(node, operator));
+                Err(Error::Runtime { action, problem })
+            }
+            (done, _) => done,
+        }
     }
 
     fn plan(&self, shapes: &[Vec<usize>]) -> Result<std::sync::Arc<Plan>, Error> {

@@ -49,6 +49,13 @@ pub(super) fn prepare(model: &mut ModelProto, known: impl Fn(&str) -> bool) -> V
     stand_ins
 }
 
+/// The first node whose operator is not known, and the operator.
+pub(super) fn unknown(graph: &GraphProto, known: impl Fn(&str) -> bool) -> Option<(String, String)> {
+    let node = graph.node.iter().find(|node| !known(&node.op_type))?;
+    let name = [&node.name].into_iter().chain(&node.output).find(|n| !n.is_empty()).cloned();
+    Some((name.unwrap_or_default(), node.op_type.clone()))
+}
+
 /// Optional inputs at the end that are given as "" are left out: it is the same, and tract counts inputs.
 fn drop_empty_inputs(graph: &mut GraphProto) {
     for node in &mut graph.node {
