@@ -62,7 +62,9 @@ pub(crate) fn layer(
 ) -> Result<(usize, LayerReport), Error> {
     let candidate = layer.candidate;
     let Some(key) = key else {
-        let reason = if !layer.has_gain() {
+        let reason = if let Some(reason) = &layer.reason {
+            reason.clone()
+        } else if !layer.has_gain() {
             "no gain: no generator is smaller than this weight".to_owned()
         } else if selection.stopped == StopReason::Given {
             format!("no generator is {} times smaller than this weight or more", options.training.ratio)
@@ -133,5 +135,7 @@ pub(crate) fn parameters(model: &Model) -> u64 {
 /// A note on an output that was not measured itself.
 pub(crate) fn stand_in(stand_in: &adntn_fit::runner::StandIn) -> String {
     let adntn_fit::runner::StandIn { output, value, operator } = stand_in;
-    format!("Output '{output}' comes from {operator}, which cannot be run here: '{value}', which feeds it, was measured in its place.")
+    format!(
+        "Output '{output}' comes from {operator}, which cannot be run here: '{value}', which feeds it, was measured in its place."
+    )
 }

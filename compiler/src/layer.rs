@@ -36,6 +36,8 @@ pub(crate) struct Layer<'a> {
     pub(crate) candidate: &'a Candidate,
     pub(crate) gram: Option<Gram>,
     pub(crate) families: Vec<Family>,
+    /// Why the layer stays dense, where that is not a question of size or quality.
+    pub(crate) reason: Option<String>,
     model: &'a Model,
     /// Whether the layer's bias can absorb the mean error.
     pub(crate) absorbs_mean: bool,
@@ -65,6 +67,7 @@ impl<'a> Layer<'a> {
             candidate,
             gram,
             families,
+            reason: None,
             model,
             absorbs_mean,
             favourite: None,
@@ -222,6 +225,7 @@ impl<'a> Layer<'a> {
             })?;
             if self.core_type == CoreType::Float16 {
                 round_to_half(&mut fitted.generator);
+                fitted.error = target.error(&fitted.generator);
             }
             self.fits.insert(key, fitted);
         }
@@ -245,6 +249,13 @@ impl<'a> Layer<'a> {
         };
         let (_, index, bond) = self.families.iter().enumerate().filter_map(largest).max()?;
         Some((index.0, bond))
+    }
+
+    /// Rounds cores to what is stored.
+    pub(crate) fn round(&self, generator: &mut Generator) {
+        if self.core_type == CoreType::Float16 {
+            round_to_half(generator);
+        }
     }
 
     /// Takes over a generator that was fitted elsewhere.

@@ -13,10 +13,8 @@ use ndarray_npy::{NpzWriter, read_npy, write_npy};
 
 /// Compiles `in.onnx` with calibration data and a bound that everything meets.
 fn compile(dir: &Path, data: &str) -> Report {
-    let output = run(
-        dir,
-        &["in.onnx", "out.onnx", "-c", data, "--report", "report.json", "--min-elements", "64", "-t", "60%"],
-    );
+    let output =
+        run(dir, &["in.onnx", "out.onnx", "-c", data, "--report", "report.json", "--min-elements", "64", "-t", "60%"]);
     assert!(output.status.success(), "{}", stderr(&output));
     serde_json::from_slice(&std::fs::read(dir.join("report.json")).unwrap()).unwrap()
 }
@@ -62,7 +60,8 @@ fn a_scalar_input_takes_one_value_or_one_for_each_sample() {
         graph.node[0].input[0] = "scaled".into();
         graph.node.insert(0, node("Mul", "scaling", &["x", "scale"], "scaled"));
     });
-    for scale in [arr0(1.5).into_dyn(), Array1::from_elem(61, 1.5).into_dyn(), Array1::linspace(0.5, 1.5, 61).into_dyn()]
+    for scale in
+        [arr0(1.5).into_dyn(), Array1::from_elem(61, 1.5).into_dyn(), Array1::linspace(0.5, 1.5, 61).into_dyn()]
     {
         with_scale(dir.path(), 61, &scale);
         is_measured(&compile(dir.path(), "data.npz"), 15);
@@ -70,7 +69,10 @@ fn a_scalar_input_takes_one_value_or_one_for_each_sample() {
     std::fs::remove_file(dir.path().join("out.onnx")).unwrap();
     with_scale(dir.path(), 61, &ArrayD::zeros(IxDyn(&[61, 2])));
     let message = refusal(dir.path(), "data.npz");
-    assert!(message.contains("input 'scale' has no sample axis: give one array [] for all samples or [samples]"), "{message}");
+    assert!(
+        message.contains("input 'scale' has no sample axis: give one array [] for all samples or [samples]"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -133,7 +135,10 @@ fn samples_that_the_model_cannot_run_are_an_error() {
     std::fs::remove_file(dir.path().join("out.onnx")).unwrap();
     write_npy(dir.path().join("ids.npy"), &ids(199)).unwrap();
     let message = refusal(dir.path(), "ids.npy");
-    assert!(message.contains("ids.npy: array 'ids' holds 199, but table 'E' of node 'embedding' has 128 rows"), "{message}");
+    assert!(
+        message.contains("ids.npy: array 'ids' holds 199, but table 'E' of node 'embedding' has 128 rows"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -88,11 +88,8 @@ impl GramBuilder {
                 *v = (f64::from(*v) - m) as f32;
             }
         });
-        let all = self.condensed.get_or_insert_with(|| Condensed {
-            rows: 0,
-            mean: vec![0.0; f],
-            scatter: vec![0.0; f * f],
-        });
+        let all =
+            self.condensed.get_or_insert_with(|| Condensed { rows: 0, mean: vec![0.0; f], scatter: vec![0.0; f * f] });
         let transposed = matrix::transposed(&self.pending, f);
         matrix::multiply(f, f, n, transposed, matrix::plain(&self.pending, f), true, &mut all.scatter);
         self.pending.clear();

@@ -186,7 +186,10 @@ fn inputs_without_sample_axis_take_one_value_or_one_each() {
     }
     Npz::new(&path).with("x", &x).with("scale", &ramp(&[5, 3])).finish();
     let message = refusal(&path, scaled(&["4"]).inputs());
-    assert!(message.contains("'scale' has no sample axis: give one array [4] for all samples or [samples, 4]"), "{message}");
+    assert!(
+        message.contains("'scale' has no sample axis: give one array [4] for all samples or [samples, 4]"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -293,7 +296,10 @@ fn outputs_know_their_elements_and_whether_they_count_samples() {
     use Element::{Bool, Float, Integer};
     assert_eq!(elements, [Integer, Float, Bool, Float, Float, Float]);
     assert_eq!(outputs[0].integers, Some(vec![3; 5]));
-    assert_eq!(outputs[2].integers.as_ref().unwrap().iter().sum::<i64>(), x.iter().filter(|v| **v > 0.5).count() as i64);
+    assert_eq!(
+        outputs[2].integers.as_ref().unwrap().iter().sum::<i64>(),
+        x.iter().filter(|v| **v > 0.5).count() as i64
+    );
     // Two rows for each sample stay with it; an input that is an output is what it was.
     assert_eq!((outputs[4].shape.clone(), outputs[5].values.clone()), (vec![5, 2, 2], x.iter().copied().collect()));
 }
@@ -351,8 +357,7 @@ fn what_tract_cannot_run_is_cut_or_named() {
         )
     };
     let loaded = classifier();
-    let found: Vec<(&str, &str)> =
-        loaded.stand_ins().iter().map(|s| (s.value.as_str(), s.operator.as_str())).collect();
+    let found: Vec<(&str, &str)> = loaded.stand_ins().iter().map(|s| (s.value.as_str(), s.operator.as_str())).collect();
     assert_eq!(found, [("class", "LabelEncoder"), ("scores", "ZipMap")]);
     let data = load(&path, &loaded);
     let (_, y) = outputs(loaded, &data);
@@ -384,10 +389,7 @@ fn rows_that_a_table_has_not_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ids.npy");
     let loaded = model(
-        vec![
-            node("Cast", &["ids"], "wide", &[("to", &[7])]),
-            node("Gather", &["E", "wide"], "y", &[]),
-        ],
+        vec![node("Cast", &["ids"], "wide", &[("to", &[7])]), node("Gather", &["E", "wide"], "y", &[])],
         vec![value("ids", pb::tensor_proto::DataType::Int32 as i32, &["N", "2"])],
         vec![bare("y")],
         vec![tensor("E", &[128, 3], &[0.5; 384])],
@@ -446,7 +448,12 @@ fn arrays_of_all_types_are_converted_without_loss_or_refused() {
         ("{'descr': '<f4', 'fortran_order': False, 'shape': ()}", &[0; 4], DatumType::F32, "shape []"),
         ("{'descr': '|O', 'fortran_order': False, 'shape': (1, 2)}", &[0; 8], DatumType::F32, "Python objects"),
         ("{'descr': '<f4', 'fortran_order': False, 'shape': (9, 2)}", &[0; 8], DatumType::F32, "promises 72 bytes"),
-        ("{'descr': '<u8', 'fortran_order': False, 'shape': (1, 2)}", &[255; 16], DatumType::I64, "18446744073709551615"),
+        (
+            "{'descr': '<u8', 'fortran_order': False, 'shape': (1, 2)}",
+            &[255; 16],
+            DatumType::I64,
+            "18446744073709551615",
+        ),
         ("{'descr': '<f2', 'fortran_order': False, 'shape': (1, 2)}", &[0, 0x7c, 0, 0], DatumType::F32, "infinity"),
         ("{'descr': '<c8', 'fortran_order': False, 'shape': (1, 2)}", &[0; 16], DatumType::F32, "'<c8'"),
         ("((((((\n\n(((((", &[], DatumType::F32, "no NumPy header"),

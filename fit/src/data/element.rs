@@ -127,9 +127,10 @@ impl Stored {
                     let all = |b: &[u8; 4]| u32::from_le_bytes(*b) & 0x7f80_0000 != 0x7f80_0000;
                     (!bytes.as_chunks().0.iter().all(all)).then_some(Loss::NotFinite)
                 }
-                _ => (0..count).map(|k| self.float(bytes, k)).find(|v| !(v.abs() <= largest)).map(|v| {
-                    if v.is_finite() { Loss::OutOfRange(format!("{v}"), to) } else { Loss::NotFinite }
-                }),
+                _ => (0..count)
+                    .map(|k| self.float(bytes, k))
+                    .find(|v| !(v.abs() <= largest))
+                    .map(|v| if v.is_finite() { Loss::OutOfRange(format!("{v}"), to) } else { Loss::NotFinite }),
             };
         }
         let (least, most) = range(to);
@@ -218,10 +219,7 @@ mod tests {
         Stored::Known(DatumType::F16).convert(&halves, DatumType::F32, &mut to);
         assert_eq!(to[..4], 1.5f32.to_le_bytes());
         let doubles = 1e300f64.to_le_bytes();
-        assert!(matches!(
-            Stored::Known(DatumType::F64).loss(&doubles, DatumType::F32),
-            Some(Loss::OutOfRange(..))
-        ));
+        assert!(matches!(Stored::Known(DatumType::F64).loss(&doubles, DatumType::F32), Some(Loss::OutOfRange(..))));
         assert_eq!(Stored::Known(DatumType::F64).loss(&doubles, DatumType::F64), None);
         assert_eq!(
             Stored::Known(DatumType::F16).loss(&f16::INFINITY.to_le_bytes(), DatumType::F32),

@@ -38,8 +38,7 @@ pub(super) fn load(path: &Path, specs: &[InputSpec]) -> Result<Loaded, Error> {
         columns.push(Column::of(spec, array(&spec.name)?).map_err(fail)?);
     }
     let labelled = names.iter().any(|n| n == LABELS) && specs.iter().all(|s| s.name != LABELS);
-    let labels =
-        if labelled { Some(Labels::Array { path: path.to_path_buf(), array: array(LABELS)? }) } else { None };
+    let labels = if labelled { Some(Labels::Array { path: path.to_path_buf(), array: array(LABELS)? }) } else { None };
     Ok((columns, labels))
 }
 

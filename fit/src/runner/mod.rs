@@ -80,7 +80,8 @@ impl Loaded {
         for (input, axis) in inputs.iter_mut().zip(sample_axes) {
             input.sample_axis = axis;
             if input.shape.contains(&Some(0)) {
-                let problem = format!("its input '{}' is {} and holds nothing", text::name(&input.name), input.shape_text());
+                let problem =
+                    format!("its input '{}' is {} and holds nothing", text::name(&input.name), input.shape_text());
                 return Err(Error::Runtime { action: "run", problem });
             }
         }

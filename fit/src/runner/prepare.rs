@@ -26,7 +26,18 @@ pub(super) struct Table {
 
 /// Operators of which a part that only arranges a model's results has none: behind them is more than a tail.
 const NO_TAIL: [&str; 12] = [
-    "Attention", "Conv", "ConvTranspose", "FusedConv", "FusedGemm", "FusedMatMul", "GRU", "Gemm", "If", "LSTM", "Loop", "MatMul",
+    "Attention",
+    "Conv",
+    "ConvTranspose",
+    "FusedConv",
+    "FusedGemm",
+    "FusedMatMul",
+    "GRU",
+    "Gemm",
+    "If",
+    "LSTM",
+    "Loop",
+    "MatMul",
 ];
 
 /// Changes `model` into what tract can run and says what stands for outputs that it cannot compute.
@@ -80,12 +91,8 @@ fn name_outputs(graph: &mut GraphProto) {
 /// Takes nodes off the end that tract has no operator for, and everything behind them, where they only arrange results (a
 /// classifier's labels by name, say). An output behind them becomes the computed value that feeds them.
 fn cut_tail(graph: &mut GraphProto, known: impl Fn(&str) -> bool) -> Vec<StandIn> {
-    let texts: HashSet<&str> = graph
-        .initializer
-        .iter()
-        .filter(|t| t.data_type == DataType::String as i32)
-        .map(|t| t.name.as_str())
-        .collect();
+    let texts: HashSet<&str> =
+        graph.initializer.iter().filter(|t| t.data_type == DataType::String as i32).map(|t| t.name.as_str()).collect();
     // Values that cannot be computed, and the operator at fault.
     let mut lost: HashMap<&str, &str> = HashMap::new();
     let constants: HashSet<&str> = graph.initializer.iter().map(|i| i.name.as_str()).collect();
@@ -149,9 +156,7 @@ fn is_matrix(tensor: &TensorProto) -> bool {
 }
 
 fn texts_are_outputs(graph: &GraphProto) -> bool {
-    let text = |name: &str| {
-        graph.initializer.iter().any(|t| t.name == name && t.data_type == DataType::String as i32)
-    };
+    let text = |name: &str| graph.initializer.iter().any(|t| t.name == name && t.data_type == DataType::String as i32);
     graph.output.iter().any(|o| text(&o.name))
 }
 
@@ -210,12 +215,7 @@ pub(super) fn tables(graph: &GraphProto) -> Vec<Table> {
             "Gather" if first_axis(&node.attribute) => {
                 let Some(from) = rest.first().and_then(|i| input.get(i.as_str())) else { continue };
                 let Some(&rows) = rows.get(first.as_str()) else { continue };
-                tables.push(Table {
-                    input: (*from).to_owned(),
-                    table: first.clone(),
-                    node: node.name.clone(),
-                    rows,
-                });
+                tables.push(Table { input: (*from).to_owned(), table: first.clone(), node: node.name.clone(), rows });
             }
             _ => {}
         }
