@@ -73,7 +73,10 @@ pub(crate) fn tapped_model(model: &Model, mut patch: Patch, values: &[String]) -
         .iter()
         .map(|value| {
             outputs.get(value.as_str()).copied().unwrap_or_else(|| {
-                patch.add_outputs.push(pb::ValueInfoProto { name: Some(value.clone()), ..Default::default() });
+                // An input that becomes an output too would lose its type if this declared none.
+                let input = model.graph().input.iter().find(|input| input.name() == value);
+                let r#type = input.and_then(|input| input.r#type.clone());
+                patch.add_outputs.push(pb::ValueInfoProto { name: Some(value.clone()), r#type, ..Default::default() });
                 next += 1;
                 next - 1
             })

@@ -1,13 +1,16 @@
 //! The end-to-end fit of a compilation: which part of the model is trained, on what, and what comes of it.
 
+mod tail;
+
+use std::collections::BTreeMap;
+
 use adntn_fit::distill::{
-    Budget, Control, Loss, Objective, Part, Places, Problem, Progress, Samples, Settings, State, Student, Trained,
-    train,
+    Budget, Control, Extent, Identity, Loss, Objective, Part, Places, Problem, Progress, Samples, Settings, State,
+    Student, Trained, check, train,
 };
 use adntn_fit::runner::Loaded;
-use adntn_graph::{Network, Request, frontier};
 use adntn_onnx::{Model, Patch};
-use adntn_passes::{PlainKind, Stored, plain_parameters, weight_value};
+use adntn_passes::Stored;
 
 use crate::calibrate::tapped_model;
 use crate::data;
@@ -18,6 +21,7 @@ use crate::options::Options;
 use crate::report::TrainingReport;
 use crate::select::Choice;
 use crate::training::{LossKind, Training};
+use tail::Tail;
 
 /// What a fit through the network leaves behind besides the generators, which the layers have adopted.
 pub(crate) struct Outcome {
@@ -47,96 +51,26 @@ pub(crate) fn fit(
         choice.push(layer.chosen_by_ratio()?);
     }
     let mut wanted: Vec<usize> = (0..layers.len()).filter(|&i| choice[i].is_some()).collect();
-    let tail = loop {
-        if wanted.is_empty() {
-            break None;
-        }
-        match Tail::new(model, layers, &wanted, options) {
-            Ok(tail) => break Some(tail),
-            Err(Error::Data(adntn_fit::Error::Graph(obstacle)))
-                if matches!(*obstacle, adntn_graph::Error::Unsupported { .. }) =>
-            {
-                let trains = |&i: &usize| Tail::new(model, layers, &[i], options).is_ok();
-                let (kept, dropped): (Vec<usize>, Vec<usize>) = wanted.into_iter().partition(trains);
-                let names: Vec<&str> = dropped.iter().map(|&i| layers[i].candidate.layer.as_str()).collect();
-                notes.push(format!(
-                    "Training stops at {obstacle}: {} fitted layer by layer ({}).",
-                    if names.len() == 1 { "one layer was" } else { "some layers were" },
-                    names.join(", ")
-                ));
-                for i in dropped {
-                    if let Some(key) = choice[i] {
-                        layers[i].fit(key, options, observer)?;
-                    }
-                }
-                wanted = kept;
-            }
-            Err(e) => return Err(e),
-        }
-    };
+    if wanted.is_empty() {
+        return Ok(Outcome { choice, patch: Patch::default(), report: None, notes });
+    }
+    let (tail, unreached) = tail::find(model, layers, &mut wanted, fit, options, &mut notes)?;
+    for unreached in unreached {
+        choice[unreached.layer] = None;
+        let layer = &mut layers[unreached.layer];
+        notes.push(format!("Layer {} stays dense: {}.", layer.candidate.layer, unreached.reason));
+        layer.withdraw(&unreached.reason);
+    }
     let Some(tail) = tail else { return Ok(Outcome { choice, patch: Patch::default(), report: None, notes }) };
-    let (patch, report) =
-        Fit { model, layers, wanted: &wanted, choice: &choice, tail: &tail, options }.run(samples, fit, observer)?;
+    let mut own = Vec::new();
+    let fitting = Fit { model, layers, wanted: &wanted, choice: &choice, tail: &tail, options, notes: &mut own };
+    let (patch, report) = fitting.run(samples, fit, observer)?;
+    notes.extend(own);
     if report.cached_in_file {
         notes
             .push("The values before the replaced layers had no room in --memory and went to a temporary file.".into());
     }
     Ok(Outcome { choice, patch, report: Some(report), notes })
-}
-
-/// The part of a model that is trained.
-struct Tail {
-    network: Network,
-    /// Plain parameters; the leaves of the network are the weights of the layers, then these.
-    plain: Vec<String>,
-    plain_elements: usize,
-    /// Inputs of the network.
-    frontier: Vec<String>,
-    /// Outputs of the network: those of the model that depend on a leaf, then inner values to match.
-    outputs: Vec<String>,
-    own_outputs: usize,
-}
-
-impl Tail {
-    fn new(model: &Model, layers: &[Layer<'_>], wanted: &[usize], options: &Options) -> Result<Self, Error> {
-        let training = &options.training;
-        let candidates: Vec<_> = wanted.iter().map(|&i| layers[i].candidate).collect();
-        let mut trainable: Vec<String> = candidates.iter().map(|c| weight_value(model, c)).collect::<Result<_, _>>()?;
-        let mut plain = plain_parameters(model, &candidates);
-        plain.retain(|p| training.train_rest || p.kind != PlainKind::Weight);
-        trainable.extend(plain.iter().map(|p| p.name.clone()));
-        let own: Vec<String> = model.graph().output.iter().map(|o| o.name().to_owned()).collect();
-        let matched = training.matches.iter().map(|m| m.0.clone());
-        let all: Vec<String> = own.iter().cloned().chain(matched).collect();
-        // Outputs without a path from a leaf stay as they are.
-        let cut = frontier(model, &trainable, &all)?;
-        let network = Network::new(model, &Request { inputs: &cut, outputs: &all, trainable: &trainable })?;
-        let depends = network.depends_on_trainable();
-        let outputs: Vec<String> = all.iter().zip(depends).filter(|(_, d)| **d).map(|(o, _)| o.clone()).collect();
-        let own_outputs = depends.iter().take(own.len()).filter(|d| **d).count();
-        if own_outputs == 0 {
-            let layer = candidates.first().map_or("", |c| c.layer.as_str());
-            return Err(Error::Usage(format!(
-                "no output of the model depends on layer {layer} or another selected one: nothing can be trained; select other \
-                 layers with --layers"
-            )));
-        }
-        if let Some((name, _)) = training.matches.iter().find(|m| !outputs.contains(&m.0)) {
-            return Err(Error::Usage(format!(
-                "the value `{name}` to match does not depend on a replaced layer: name one behind them"
-            )));
-        }
-        let cut = frontier(model, &trainable, &outputs)?;
-        let network = Network::new(model, &Request { inputs: &cut, outputs: &outputs, trainable: &trainable })?;
-        Ok(Tail {
-            network,
-            plain_elements: plain.iter().map(|p| p.shape.iter().product::<usize>()).sum(),
-            plain: plain.into_iter().map(|p| p.name).collect(),
-            frontier: cut,
-            outputs,
-            own_outputs,
-        })
-    }
 }
 
 /// One fit through the network.
@@ -148,11 +82,12 @@ struct Fit<'f, 'm> {
     choice: &'f Choice,
     tail: &'f Tail,
     options: &'f Options,
+    notes: &'f mut Vec<String>,
 }
 
 impl Fit<'_, '_> {
     fn run(
-        &mut self,
+        mut self,
         samples: &data::Samples,
         fit: &adntn_fit::data::Dataset,
         observer: &mut dyn Observer,
@@ -166,8 +101,8 @@ impl Fit<'_, '_> {
         let mut budget = Budget { bytes: training.memory, half: training.half_cache };
         let fit_samples = self.cache(fit, true, &mut budget, observer)?;
         let selection = self.cache(&samples.selection, false, &mut budget, observer)?;
-        let objectives = self.objectives(&fit_samples);
-        let settings = self.settings(fit_samples.samples());
+        let objectives = self.objectives(&fit_samples)?;
+        let settings = self.settings(fit_samples.samples(), samples.fixed_batch());
         let own = &self.tail.outputs[..self.tail.own_outputs];
         let judge = samples.yardstick.judge_of(own, selection.reference(own.len()), selection.labels())?;
         observer.event(Event::Phase("training"));
@@ -181,15 +116,31 @@ impl Fit<'_, '_> {
             settings: &settings,
             fixed_batch: samples.fixed_batch(),
         };
-        let fingerprint = self.fingerprint(samples, &settings, &objectives, &student);
+        let identity = match &training.checkpoint {
+            Some(_) => self.identity(samples, &settings, &objectives, &student)?,
+            None => Identity::default(),
+        };
+        let per_epoch = settings.steps_per_epoch(fit_samples.samples());
+        let steps = per_epoch.saturating_mul(settings.epochs);
+        let extent = Extent { parameters: student.params().len(), steps, per_epoch };
         let resume = match &training.checkpoint {
-            Some(path) if training.resume && path.exists() => Some(State::load(path, &fingerprint)?),
+            Some(path) if training.resume && path.exists() => Some(State::load(path, &identity, extent)?),
+            Some(path) if training.resume => {
+                self.notes.push(format!("{} does not exist: the fit started anew.", path.display()));
+                None
+            }
             _ => None,
         };
         let resumed_at = resume.as_ref().map(|state| state.step);
-        let mut control =
-            Watch { observer, checkpoint: training.checkpoint.as_deref().map(|path| (path, fingerprint.as_str())) };
-        let trained = train(&problem, student, resume, &mut control)?;
+        let checkpoint = training.checkpoint.as_deref().map(|path| (path, &identity));
+        let mut trained = train(&problem, student, resume, &mut Watch { observer, checkpoint })?;
+        // What is reported is what is written: cores as they are stored.
+        for (&index, part) in self.wanted.iter().zip(&mut trained.parts) {
+            if let Part::Generator { generator, .. } = part {
+                self.layers[index].round(generator);
+            }
+        }
+        trained.best = check(&problem, &mut Student::new(trained.parts.clone()))?;
         let report = TrainingReport {
             layers: self.wanted.iter().map(|&i| self.layers[i].candidate.layer.clone()).collect(),
             generator_parameters: self.generator_parameters(&trained),
@@ -255,7 +206,8 @@ impl Fit<'_, '_> {
     }
 
     /// One for each output of the tail.
-    fn objectives(&self, fit: &Samples) -> Vec<Objective> {
+    fn objectives(&mut self, fit: &Samples) -> Result<Vec<Objective>, Error> {
+        let mut constant = Vec::new();
         let training = &self.options.training;
         let outputs = self.tail.outputs.iter().zip(fit.teacher()).enumerate();
         let objective = |(at, (name, rows)): (usize, (&String, &adntn_fit::distill::Rows))| {
@@ -269,12 +221,26 @@ impl Fit<'_, '_> {
                 LossKind::Auto if classes => Loss::Logits { temperature: training.temperature },
                 _ => Loss::Values,
             };
-            let weight = training.matches.iter().find(|m| !own && m.0 == *name).map_or(1.0, |m| m.1);
+            let mut weight = training.matches.iter().find(|m| !own && m.0 == *name).map_or(1.0, |m| m.1);
             let labelled = loss.is_classes() && fit.labels().is_some() && self.tail.own_outputs == 1;
-            let variance = if loss == Loss::Values { rows.variance() } else { 1.0 };
+            let mut variance = if loss == Loss::Values { rows.variance() } else { 1.0 };
+            if variance <= f32::MIN_POSITIVE {
+                constant.push(name.clone());
+                (weight, variance) = (0.0, 1.0);
+            }
             Objective { loss, weight, labels: if labelled { training.labels } else { 0.0 }, variance }
         };
-        outputs.map(objective).collect()
+        let objectives: Vec<Objective> = outputs.map(objective).collect();
+        for name in constant {
+            self.notes.push(format!("Output {name} is left out of the loss: it is the same for all samples."));
+        }
+        if objectives.iter().all(|o| o.weight == 0.0) {
+            return Err(Error::Usage(
+                "every output that could be trained through is the same for all samples: give other samples by --calibration"
+                    .into(),
+            ));
+        }
+        Ok(objectives)
     }
 
     fn is_softmax(&self, output: &str) -> bool {
@@ -286,34 +252,60 @@ impl Fit<'_, '_> {
         })
     }
 
-    fn settings(&self, samples: usize) -> Settings {
+    fn settings(&mut self, samples: usize, fixed: Option<usize>) -> Settings {
         let Training { epochs, batch, rate, .. } = self.options.training;
         let mut settings = Settings::for_samples(samples);
         settings.seed = self.options.seed;
         settings.epochs = epochs.unwrap_or(settings.epochs);
         settings.batch = batch.unwrap_or(settings.batch).min(samples);
         settings.rate = rate.unwrap_or(settings.rate);
+        if let Some(fixed) = fixed.filter(|&fixed| fixed > 1) {
+            let rounded = settings.batch.next_multiple_of(fixed);
+            if batch.is_some() && rounded != settings.batch {
+                self.notes.push(format!(
+                    "The model takes {fixed} samples at once, so steps are of {rounded} samples instead of {}.",
+                    settings.batch
+                ));
+            }
+            settings.batch = rounded;
+        }
         settings
     }
 
-    /// Everything that decides what a fit does, as one hash.
-    fn fingerprint(
+    /// Everything that decides what a fit does, by name.
+    fn identity(
         &self,
         samples: &data::Samples,
         settings: &Settings,
         objectives: &[Objective],
         student: &Student,
-    ) -> String {
-        let mut hash = blake3::Hasher::new();
-        let start: Vec<u8> = student.params().iter().flat_map(|p| p.to_le_bytes()).collect();
-        hash.update(&start);
-        hash.update(samples.hash.as_bytes());
-        let specs: Vec<_> = self.wanted.iter().map(|&i| (&self.layers[i].candidate.layer, self.choice[i])).collect();
+    ) -> Result<Identity, Error> {
         let training = &self.options.training;
-        let images = &self.options.images;
-        let rest = (specs, &self.tail.plain, &self.tail.outputs, settings, objectives, &training.augment, images);
-        hash.update(format!("{rest:?} {}", env!("CARGO_PKG_VERSION")).as_bytes());
-        hash.finalize().to_hex().to_string()
+        let start: Vec<u8> = student.params().iter().flat_map(|p| p.to_le_bytes()).collect();
+        let specs: Vec<_> = self.wanted.iter().map(|&i| (&self.layers[i].candidate.layer, self.choice[i])).collect();
+        let flags = [
+            ("epochs", settings.epochs.to_string()),
+            ("batch", settings.batch.to_string()),
+            ("rate", settings.rate.to_string()),
+            ("seed", settings.seed.to_string()),
+            ("temperature", training.temperature.to_string()),
+            ("label-share", training.labels.to_string()),
+            ("loss", format!("{:?}", training.loss)),
+            ("match", format!("{:?}", training.matches)),
+            ("train-rest", training.train_rest.to_string()),
+            ("augment", format!("{:?}", training.augment)),
+            ("half-cache", training.half_cache.to_string()),
+            ("images", format!("{:?}", self.options.images)),
+            ("layers and generators", format!("{specs:?} {}", blake3::hash(&start).to_hex())),
+            ("objective", format!("{:?} {:?} {objectives:?}", self.tail.plain, self.tail.outputs)),
+        ];
+        let flags: BTreeMap<String, String> = flags.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        Ok(Identity {
+            version: env!("CARGO_PKG_VERSION").into(),
+            model: blake3::hash(&self.model.apply(&Patch::default())?.to_bytes()).to_hex().to_string(),
+            samples: samples.hash.to_hex().to_string(),
+            settings: flags,
+        })
     }
 
     fn generator_parameters(&self, trained: &Trained) -> u64 {
@@ -345,7 +337,7 @@ impl Fit<'_, '_> {
 /// Passes news on, and keeps checkpoints.
 struct Watch<'w> {
     observer: &'w mut dyn Observer,
-    checkpoint: Option<(&'w std::path::Path, &'w str)>,
+    checkpoint: Option<(&'w std::path::Path, &'w Identity)>,
 }
 
 impl Control for Watch<'_> {
@@ -359,7 +351,7 @@ impl Control for Watch<'_> {
 
     fn checkpoint(&mut self, state: &State) -> Result<(), adntn_fit::Error> {
         match self.checkpoint {
-            Some((path, fingerprint)) => state.save(path, fingerprint),
+            Some((path, identity)) => state.save(path, identity),
             None => Ok(()),
         }
     }

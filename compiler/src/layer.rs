@@ -168,7 +168,7 @@ impl<'a> Layer<'a> {
     }
 
     /// Rounds cores to float16 numbers if that is how they are stored.
-    fn round(&self, generator: &mut Generator) {
+    pub(crate) fn round(&self, generator: &mut Generator) {
         if self.core_type == CoreType::Float16 {
             round_to_half(generator);
         }

@@ -135,6 +135,12 @@ pub struct GeneratorChoice {
 }
 
 impl GeneratorChoice {
+    /// Whether a ratio is among the settings.
+    #[must_use]
+    pub fn has_ratio(&self) -> bool {
+        self.ratio.is_some()
+    }
+
     /// `options` as they are for the layers of this choice.
     #[must_use]
     pub(crate) fn applied(&self, options: &Options) -> Options {

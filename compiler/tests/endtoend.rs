@@ -85,7 +85,7 @@ fn the_same_seed_gives_the_same_file_interrupted_or_not() {
     args.extend(other);
     let output = run(dir.path(), &args);
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("belongs to another fit"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("other settings: rate"), "{}", stderr(&output));
     assert!(!dir.path().join("other.onnx").exists());
 }
 

@@ -305,7 +305,7 @@ fn a_broken_parameter_is_noticed() {
 }
 
 #[test]
-fn values_without_a_row_for_each_sample_are_refused() {
+fn values_that_are_the_same_for_all_samples_are_kept_once() {
     let mut patch = Patch::default();
     let model = model();
     patch.add_outputs.push(pb::ValueInfoProto { name: Some("a".into()), ..Default::default() });
@@ -314,8 +314,9 @@ fn values_without_a_row_for_each_sample_are_refused() {
     let runner = loaded.into_runner(&data).unwrap();
     let mut budget = Budget { bytes: u64::MAX, half: false };
     let places = Places { inputs: &[1], outputs: &[0] };
-    let cached = Samples::cache(&runner, &data, places, &Augment::default(), &mut budget, |_, _| true);
-    assert!(cached.unwrap_err().to_string().contains("one row for each"));
+    let cached = Samples::cache(&runner, &data, places, &Augment::default(), &mut budget, |_, _| true).unwrap();
+    assert_eq!(cached.batch(&[3, 4, 5]).0[0], Array { shape: vec![16], values: vec![0.1; 16] });
+    assert_eq!(cached.teacher().next().unwrap().samples(), 32);
     let places = Places { inputs: &[0], outputs: &[0] };
     let stopped = Samples::cache(&runner, &data, places, &Augment::default(), &mut budget, |_, _| false);
     assert!(matches!(stopped, Err(adntn_fit::Error::Interrupted)));

@@ -8,12 +8,14 @@ use adntn_onnx::{Model, pb};
 use crate::Error;
 use crate::attributes::Node;
 use crate::order::{exists, needed, reads};
+use crate::paths::builds;
 
 /// The values that do not depend on any of `trainable`, but on an input of the graph, and that the nodes which do depend
 /// on them read on the way to `outputs`; in the order in which they are first read. Graph inputs may be among them.
 ///
 /// These are the inputs for a [`Network`](crate::Network) of the trainable tail. Integers (shapes that a graph computes)
-/// are not among them: they are traced back to the float values whose shape they describe, and computed in the tail.
+/// are not among them: they are traced back to the float values whose shape they describe, and computed in the tail, unless the
+/// interpreter lacks an operator on the way; constants are among them only where it lacks an operator that makes them.
 ///
 /// # Errors
 /// [`Error::NoValue`] for a name that the graph does not have.
@@ -43,7 +45,8 @@ pub fn frontier(model: &Model, trainable: &[String], outputs: &[String]) -> Resu
         }
     }
     let kinds = Kinds::new(model);
-    let mut cut = Cut { model, kinds, variable: &variable, found: Vec::new(), seen: HashSet::new() };
+    let (found, seen, known) = (Vec::new(), HashSet::new(), HashMap::new());
+    let mut cut = Cut { model, kinds, variable: &variable, found, seen, known };
     for &number in &order {
         let node = &graph.node[number];
         if reads(node).any(|name| trained.contains(name)) {
@@ -60,22 +63,60 @@ struct Cut<'a> {
     variable: &'a HashSet<&'a str>,
     found: Vec<String>,
     seen: HashSet<&'a str>,
+    /// What is known of [`Cut::computable`].
+    known: HashMap<&'a str, bool>,
 }
 
 impl<'a> Cut<'a> {
     fn at(&mut self, name: &'a str) {
         let mut pending = vec![name];
         while let Some(name) = pending.pop() {
-            if !self.variable.contains(name) || !self.seen.insert(name) {
+            if !self.seen.insert(name) {
                 continue;
             }
+            let variable = self.variable.contains(name);
             match self.model.index().producer(name) {
-                Some(number) if self.kinds.is_integer(name) => {
-                    pending.extend(reads(&self.model.graph().node[number]));
+                Some(number) if (!variable || self.kinds.is_integer(name)) && self.computable(name) => {
+                    if variable {
+                        pending.extend(reads(&self.model.graph().node[number]));
+                    }
                 }
+                None if !variable => {}
                 _ => self.found.push(name.to_owned()),
             }
         }
+    }
+
+    /// Whether the interpreter has all operators that make a value of the float values it would be given.
+    fn computable(&mut self, name: &'a str) -> bool {
+        let graph = self.model.graph();
+        // A value comes up twice: first to look at what it needs, then to decide.
+        let mut stack = vec![(name, false)];
+        while let Some((name, ready)) = stack.pop() {
+            if self.known.contains_key(name) {
+                continue;
+            }
+            let given = self.variable.contains(name) && !self.kinds.is_integer(name);
+            let number = match self.model.index().producer(name) {
+                Some(number) if !given => number,
+                _ => {
+                    self.known.insert(name, true);
+                    continue;
+                }
+            };
+            let node = &graph.node[number];
+            if ready {
+                let first = node.output.first().is_some_and(|output| output == name) || node.op_type() == "Split";
+                let computable = first
+                    && builds(self.model, node)
+                    && reads(node).all(|input| self.known.get(input).copied().unwrap_or(false));
+                self.known.insert(name, computable);
+            } else {
+                stack.push((name, true));
+                stack.extend(reads(node).map(|input| (input, false)));
+            }
+        }
+        self.known.get(name).copied().unwrap_or(false)
     }
 }
 
@@ -112,7 +153,9 @@ impl<'a> Kinds<'a> {
             let node = Node { model: self.model, proto, opset: 0 };
             let from = match proto.op_type() {
                 "Shape" | "Size" | "ArgMax" | "ArgMin" | "NonZero" | "Equal" | "Greater" | "GreaterOrEqual"
-                | "Less" | "LessOrEqual" | "Not" | "And" | "Or" | "Xor" => return true,
+                | "Less" | "LessOrEqual" | "Not" | "And" | "Or" | "Xor" | "IsNaN" | "IsInf" | "NonMaxSuppression" => {
+                    return true;
+                }
                 "Cast" => return node.int_or("to", 1).is_ok_and(|to| is_integer_type(to as i32)),
                 "Constant" | "ConstantOfShape" => return constant_is_integer(&node),
                 "Where" => 1,

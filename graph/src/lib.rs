@@ -41,6 +41,7 @@ mod network;
 mod ops;
 mod order;
 mod pass;
+mod paths;
 mod tensor;
 mod value;
 
@@ -49,3 +50,4 @@ pub use error::Error;
 pub use frontier::frontier;
 pub use network::{Network, Request};
 pub use pass::Pass;
+pub use paths::{Path, Paths, paths};

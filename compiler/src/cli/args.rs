@@ -271,6 +271,7 @@ impl Args {
         options.fit = self.fit;
         options.generators.clone_from(&self.generator);
         options.training = self.training();
+        self.check_training()?;
         self.check_paths()?;
         Ok(options)
     }
@@ -300,6 +301,43 @@ impl Args {
             half_cache: self.half_cache,
             checkpoint: self.checkpoint.clone(),
             resume: self.resume,
+        }
+    }
+
+    /// Settings of training say nothing where nothing is trained.
+    fn check_training(&self) -> Result<(), Error> {
+        if self.fit == FitKind::EndToEnd {
+            let augmented = self.augment_flip || self.augment_shift > 0;
+            return match self.augment_copies {
+                Some(_) if !augmented => Err(Error::Usage(
+                    "--augment-copies changes nothing by itself: give --augment-flip or --augment-shift too".into(),
+                )),
+                _ => Ok(()),
+            };
+        }
+        let given = [
+            ("--ratio", self.ratio.is_some()),
+            ("--generator with the key ratio", self.generator.iter().any(GeneratorChoice::has_ratio)),
+            ("--epochs", self.epochs.is_some()),
+            ("--batch", self.batch.is_some()),
+            ("--rate", self.rate.is_some()),
+            ("--temperature", self.temperature.is_some()),
+            ("--label-share", self.label_share.is_some()),
+            ("--loss", self.loss.is_some()),
+            ("--match", !self.r#match.is_empty()),
+            ("--train-rest", self.train_rest),
+            ("--augment-flip", self.augment_flip),
+            ("--augment-shift", self.augment_shift > 0),
+            ("--augment-copies", self.augment_copies.is_some()),
+            ("--half-cache", self.half_cache),
+            ("--checkpoint", self.checkpoint.is_some()),
+            ("--resume", self.resume),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            Some((flag, _)) => Err(Error::Usage(format!(
+                "{flag} is a setting of training through the network: give --fit end-to-end too, or leave it out"
+            ))),
+            None => Ok(()),
         }
     }
 

@@ -1,6 +1,6 @@
 //! A fit set down in a file, to be taken up again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write as _;
 use std::path::Path;
 
@@ -35,9 +35,67 @@ pub struct State {
     pub norm: f64,
 }
 
-const FINGERPRINT: &str = "fingerprint";
+/// How large and how long a fit is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// Parameters that are trained.
+    pub parameters: usize,
+    /// Steps in all.
+    pub steps: usize,
+    /// Steps of one pass.
+    pub per_epoch: usize,
+}
+
+/// Which fit a checkpoint belongs to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// Version of the program.
+    pub version: String,
+    /// Digest of the whole model, its external data included.
+    pub model: String,
+    /// Digest of the samples.
+    pub samples: String,
+    /// Every setting that decides what the fit does, by name.
+    pub settings: BTreeMap<String, String>,
+}
+
+impl Identity {
+    fn entries(&self) -> BTreeMap<String, String> {
+        let mut entries: BTreeMap<String, String> = BTreeMap::new();
+        for (key, value) in [("version", &self.version), ("model", &self.model), ("samples", &self.samples)] {
+            entries.insert(key.into(), value.clone());
+        }
+        entries.extend(self.settings.iter().map(|(key, value)| (format!("{SETTING}{key}"), value.clone())));
+        entries
+    }
+
+    /// What of a file's entries is not as here, in words.
+    fn difference(&self, file: &BTreeMap<String, String>) -> Option<String> {
+        let own = self.entries();
+        let differs = |key: &str| own.get(key) != file.get(key);
+        if differs("version") {
+            let theirs = file.get("version").map_or("unknown", String::as_str);
+            return Some(format!("was written by another version ({theirs}, this is {})", self.version));
+        }
+        if differs("model") {
+            return Some("belongs to another model".into());
+        }
+        if differs("samples") {
+            return Some("belongs to a fit on other samples".into());
+        }
+        let keys: std::collections::BTreeSet<&String> = own.keys().chain(file.keys()).collect();
+        let settings = keys.into_iter().filter(|key| differs(key)).filter_map(|key| key.strip_prefix(SETTING));
+        let settings: Vec<&str> = settings.collect();
+        (!settings.is_empty()).then(|| format!("belongs to a fit with other settings: {}", settings.join(", ")))
+    }
+}
+
 const SCALARS: &str = "scalars";
-const FORMAT: &str = "adntn-fit-1";
+const SETTING: &str = "setting ";
+const CHECKSUM: &str = "checksum";
+const FORMAT: (&str, &str) = ("format", "adntn-fit-2");
+/// Nothing that a fit makes is larger; squares of it still fit in float64.
+const LARGEST: f32 = 1e30;
 
 impl State {
     /// The state before the first step.
@@ -59,26 +117,42 @@ impl State {
         }
     }
 
-    /// Whether this belongs to a fit of `count` parameters.
+    /// Whether this can be the state of such a fit.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] if not.
-    pub fn check(&self, count: usize) -> Result<(), Error> {
-        let vectors = self.vectors();
-        if vectors.iter().all(|(_, v)| v.len() == count) && vectors.iter().all(|(_, v)| v.iter().all(|x| x.is_finite()))
-        {
-            return Ok(());
+    pub fn check(&self, extent: Extent) -> Result<(), Error> {
+        let Extent { parameters: count, steps, per_epoch } = extent;
+        let refuse = |problem: String| Err(Error::Checkpoint { problem });
+        for (name, values) in self.vectors() {
+            if values.len() != count {
+                return refuse(format!("its {name} are {}, the fit has {count} parameters", values.len()));
+            }
+            let least = if name == "second moments" { 0.0 } else { -LARGEST };
+            if !values.iter().all(|value| (least..=LARGEST).contains(value)) {
+                return refuse(format!("its {name} hold values that no fit makes"));
+            }
         }
-        Err(Error::Checkpoint { problem: format!("it has {} parameters, the fit has {count}", self.params.len()) })
+        if self.step > steps {
+            return refuse(format!("it has done {} steps, the fit has {steps}", self.step));
+        }
+        if self.best_epoch > self.step.div_ceil(per_epoch.max(1)) {
+            return refuse(format!("its best pass is {}, after {} steps", self.best_epoch, self.step));
+        }
+        let checks = [self.start.quality, self.start.loss, self.best.quality, self.best.loss];
+        if !self.norm.is_finite() || self.norm < 0.0 || !checks.iter().all(|x| x.is_finite()) {
+            return refuse("its measurements are no numbers that a fit makes".into());
+        }
+        Ok(())
     }
 
     fn vectors(&self) -> [(&'static str, &Vec<f32>); 5] {
         [
-            ("params", &self.params),
-            ("first", &self.first),
-            ("second", &self.second),
-            ("average", &self.average),
-            ("best_params", &self.best_params),
+            ("parameters", &self.params),
+            ("first moments", &self.first),
+            ("second moments", &self.second),
+            ("averages", &self.average),
+            ("best parameters", &self.best_params),
         ]
     }
 
@@ -88,11 +162,11 @@ impl State {
         [self.step as u64, self.best_epoch as u64].into_iter().chain(bits).collect()
     }
 
-    /// Writes the state to `path` (safetensors), whole or not at all; `fingerprint` names the fit it belongs to.
+    /// Writes the state to `path` (safetensors), whole or not at all; `identity` names the fit it belongs to.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] when the file cannot be written.
-    pub fn save(&self, path: &Path, fingerprint: &str) -> Result<(), Error> {
+    pub fn save(&self, path: &Path, identity: &Identity) -> Result<(), Error> {
         let fail = |problem: String| Error::Checkpoint { problem: format!("{}: {problem}", path.display()) };
         let scalars = self.scalars();
         let mut views = Vec::new();
@@ -102,12 +176,23 @@ impl State {
         }
         let view = TensorView::new(Dtype::U64, vec![scalars.len()], cast_slice(&scalars));
         views.push((SCALARS, view.map_err(|e| fail(e.to_string()))?));
-        let about =
-            HashMap::from([("format".to_owned(), FORMAT.to_owned()), (FINGERPRINT.to_owned(), fingerprint.to_owned())]);
+        let mut entries = identity.entries();
+        entries.insert(FORMAT.0.into(), FORMAT.1.into());
+        let checksum = checksum(&entries, views.iter().map(|(name, view)| (*name, view.data())));
+        let mut about: HashMap<String, String> = entries.into_iter().collect();
+        about.insert(CHECKSUM.into(), checksum);
         let bytes = safetensors::serialize(views, Some(about)).map_err(|e| fail(e.to_string()))?;
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| fail(e.to_string()))?;
+        let mut builder = tempfile::Builder::new();
+        #[cfg(unix)]
+        {
+            // As of any new file; the user's mask is taken off.
+            use std::os::unix::fs::PermissionsExt as _;
+            builder.permissions(std::fs::Permissions::from_mode(0o666));
+        }
+        let mut file = builder.tempfile_in(folder).map_err(|e| fail(e.to_string()))?;
         file.write_all(&bytes).map_err(|e| fail(e.to_string()))?;
+        file.as_file().sync_all().map_err(|e| fail(e.to_string()))?;
         file.persist(path).map_err(|e| fail(e.to_string()))?;
         Ok(())
     }
@@ -115,52 +200,94 @@ impl State {
     /// Reads a state that [`State::save`] wrote for the same fit.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when the file is missing, damaged, or of another fit.
-    pub fn load(path: &Path, fingerprint: &str) -> Result<Self, Error> {
-        let fail = |problem: String| Error::Checkpoint { problem: format!("{}: {problem}", path.display()) };
+    /// [`Error::Checkpoint`] when the file is missing, damaged, or of another fit, with what is different, or holds what no fit
+    /// makes.
+    pub fn load(path: &Path, identity: &Identity, extent: Extent) -> Result<Self, Error> {
+        let fail = |problem: String| Error::Checkpoint {
+            problem: format!("{}: {problem}; leave --resume out to start anew", path.display()),
+        };
         let bytes = std::fs::read(path).map_err(|e| fail(e.to_string()))?;
         let damaged = |e: safetensors::SafeTensorError| fail(format!("is no checkpoint of a fit ({e})"));
         let (_, about) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
-        let about = about.metadata().clone().unwrap_or_default();
-        if about.get("format").map(String::as_str) != Some(FORMAT) {
-            return Err(fail("is no checkpoint of a fit".into()));
-        }
-        if about.get(FINGERPRINT).map(String::as_str) != Some(fingerprint) {
-            return Err(fail(
-                "belongs to another fit: model, samples and settings must be the same; leave --resume out to start anew".into(),
-            ));
+        let mut about: BTreeMap<String, String> = about.metadata().clone().unwrap_or_default().into_iter().collect();
+        if about.get(FORMAT.0).map(String::as_str) != Some(FORMAT.1) {
+            return Err(fail("is no checkpoint of a fit by this version".into()));
         }
         let file = SafeTensors::deserialize(&bytes).map_err(damaged)?;
-        let floats = |name: &str| -> Result<Vec<f32>, Error> {
+        let expected = about.remove(CHECKSUM);
+        let mut parts = Vec::new();
+        for name in State::new(&[]).vectors().map(|(name, _)| name).into_iter().chain([SCALARS]) {
             let view = file.tensor(name).map_err(damaged)?;
-            Ok(view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect())
-        };
-        let scalars: Vec<u64> = {
-            let view = file.tensor(SCALARS).map_err(damaged)?;
-            view.data().as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b)).collect()
-        };
+            let wanted = if name == SCALARS { Dtype::U64 } else { Dtype::F32 };
+            if view.dtype() != wanted || view.shape().len() != 1 {
+                return Err(fail(format!("is damaged: its {name} have another type or shape")));
+            }
+            parts.push((name, view));
+        }
+        if expected.as_deref() != Some(&checksum(&about, parts.iter().map(|(name, view)| (*name, view.data())))) {
+            return Err(fail("is damaged: its checksum does not fit".into()));
+        }
+        if let Some(difference) = identity.difference(&about) {
+            return Err(fail(difference));
+        }
+        let mut vectors = parts.iter().map(|(_, view)| -> Vec<f32> {
+            view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+        });
+        let mut next = || vectors.next().unwrap_or_default();
+        let (params, first, second, average, best_params) = (next(), next(), next(), next(), next());
+        let scalars = parts.last().map(|(_, view)| view.data()).unwrap_or_default();
+        let scalars: Vec<u64> = scalars.as_chunks::<8>().0.iter().map(|b| u64::from_le_bytes(*b)).collect();
         let &[step, best_epoch, a, b, c, d, norm] = scalars.as_slice() else {
-            return Err(fail("is no checkpoint of a fit".into()));
+            return Err(fail("is damaged: numbers are missing".into()));
         };
         let check = |quality, loss| Check { quality: f64::from_bits(quality), loss: f64::from_bits(loss) };
-        Ok(State {
+        let state = State {
             step: usize::try_from(step).unwrap_or(usize::MAX),
-            params: floats("params")?,
-            first: floats("first")?,
-            second: floats("second")?,
-            average: floats("average")?,
-            best_params: floats("best_params")?,
+            params,
+            first,
+            second,
+            average,
+            best_params,
             start: check(a, b),
             best: check(c, d),
             best_epoch: usize::try_from(best_epoch).unwrap_or(usize::MAX),
             norm: f64::from_bits(norm),
-        })
+        };
+        match state.check(extent) {
+            Ok(()) => Ok(state),
+            Err(Error::Checkpoint { problem }) => Err(fail(problem)),
+            Err(e) => Err(e),
+        }
     }
 }
 
+/// Over all that a checkpoint says: its entries and its numbers, each with name and length.
+fn checksum<'a>(entries: &BTreeMap<String, String>, parts: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
+    let mut hash = blake3::Hasher::new();
+    let mut take = |bytes: &[u8]| {
+        hash.update(&(bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    };
+    for (key, value) in entries {
+        take(key.as_bytes());
+        take(value.as_bytes());
+    }
+    for (name, data) in parts {
+        take(name.as_bytes());
+        take(data);
+    }
+    hash.finalize().to_hex().to_string()
+}
+
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    fn identity(model: &str, epochs: &str) -> Identity {
+        let settings = BTreeMap::from([("epochs".to_owned(), epochs.to_owned())]);
+        Identity { version: "1".into(), model: model.into(), samples: "s".into(), settings }
+    }
 
     #[test]
     fn a_state_comes_back_bit_by_bit_for_its_own_fit_only() {
@@ -170,13 +297,49 @@ mod tests {
         state.step = 7;
         state.norm = 0.1 + 0.2;
         state.best = Check { quality: 0.9, loss: -0.0 };
-        state.save(&path, "a").unwrap();
-        let back = State::load(&path, "a").unwrap();
+        state.save(&path, &identity("a", "3")).unwrap();
+        let extent = |parameters, steps| Extent { parameters, steps, per_epoch: 1 };
+        let back = State::load(&path, &identity("a", "3"), extent(3, 7)).unwrap();
         assert_eq!(back, state);
         assert_eq!(back.params[1].to_bits(), state.params[1].to_bits());
-        assert!(back.check(3).is_ok() && back.check(2).is_err());
-        assert!(State::load(&path, "b").unwrap_err().to_string().contains("another fit"));
+        for other in [extent(2, 7), extent(3, 6)] {
+            let text = State::load(&path, &identity("a", "3"), other).unwrap_err().to_string();
+            assert!(text.contains("fit.safetensors"), "{text}");
+        }
+        let refusal = |identity: &Identity| State::load(&path, identity, extent(3, 7)).unwrap_err().to_string();
+        assert!(refusal(&identity("b", "3")).contains("another model"));
+        assert!(refusal(&identity("a", "4")).contains("other settings: epochs"));
+        assert!(refusal(&Identity { samples: "t".into(), ..identity("a", "3") }).contains("other samples"));
+        assert!(refusal(&Identity { version: "2".into(), ..identity("a", "3") }).contains("another version"));
+        let whole = std::fs::read(&path).unwrap();
+        for at in [9, whole.len() / 2, whole.len() - 1] {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 4;
+            std::fs::write(&path, &bytes).unwrap();
+            assert!(refusal(&identity("a", "3")).contains("fit.safetensors"), "{at}");
+            std::fs::write(&path, &whole[..at]).unwrap();
+            assert!(refusal(&identity("a", "3")).contains("fit.safetensors"), "{at}");
+        }
         std::fs::write(&path, b"nonsense").unwrap();
-        assert!(State::load(&path, "a").unwrap_err().to_string().contains("no checkpoint"));
+        assert!(refusal(&identity("a", "3")).contains("no checkpoint"));
+    }
+
+    #[test]
+    fn states_that_no_fit_makes_are_refused() {
+        let changes: [fn(&mut State); 8] = [
+            |s| s.step = usize::MAX,
+            |s| s.best_epoch = usize::MAX,
+            |s| s.norm = f64::NAN,
+            |s| s.norm = -1.0,
+            |s| s.params[1] = f32::NAN,
+            |s| s.average[0] = 3e38,
+            |s| s.second[2] = -1.0,
+            |s| s.best.quality = f64::INFINITY,
+        ];
+        for (number, change) in changes.into_iter().enumerate() {
+            let mut state = State::new(&[1.0, 2.0, 3.0]);
+            change(&mut state);
+            assert!(state.check(Extent { parameters: 3, steps: 100, per_epoch: 10 }).is_err(), "{number}");
+        }
     }
 }

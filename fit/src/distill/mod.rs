@@ -6,6 +6,7 @@
 //! ([`Student`]). Nothing here knows ONNX.
 
 mod augment;
+mod cached;
 mod checkpoint;
 mod objective;
 mod optimizer;
@@ -16,10 +17,10 @@ mod student;
 mod trainer;
 
 pub use augment::Augment;
-pub use checkpoint::State;
+pub use checkpoint::{Extent, Identity, State};
 pub use objective::{Loss, Objective};
 pub use rows::{Budget, Rows, RowsWriter};
 pub use samples::{Places, Samples};
 pub use settings::Settings;
 pub use student::{Part, Student};
-pub use trainer::{Check, Control, Ended, Problem, Progress, Trained, train};
+pub use trainer::{Check, Control, Ended, Problem, Progress, Trained, check, train};

@@ -41,6 +41,12 @@ impl Rows {
         &self.shape
     }
 
+    /// Values of one sample.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
     /// Number of samples.
     #[must_use]
     pub fn samples(&self) -> usize {

@@ -1,12 +1,11 @@
 //! What the network's trainable part is fed and compared with, for every sample, computed once.
 
-use std::ops::Range;
-
 use adntn_graph::Array;
 use tract_onnx::prelude::Tensor;
 
 use crate::data::Dataset;
 use crate::distill::augment::Augment;
+use crate::distill::cached::{Cached, Lie, swapped};
 use crate::distill::rows::{Budget, Rows, RowsWriter};
 use crate::error::Error;
 use crate::runner::{Output, Runner};
@@ -17,8 +16,8 @@ const CHUNK: usize = 2048;
 /// Cached inputs of the trainable part, the teacher's outputs, and labels.
 #[derive(Debug)]
 pub struct Samples {
-    inputs: Vec<Rows>,
-    teacher: Vec<Rows>,
+    inputs: Vec<Cached>,
+    teacher: Vec<Cached>,
     labels: Option<Vec<i64>>,
     samples: usize,
 }
@@ -38,7 +37,7 @@ impl Samples {
     ///
     /// # Errors
     /// [`Error::Runtime`] when the model fails, [`Error::NotFinite`], [`Error::Interrupted`], [`Error::Cache`] when there is no
-    /// room, [`Error::Shape`] when a value has not one row for each sample.
+    /// room, [`Error::Shape`] when a value neither has a row for each sample nor is the same for all.
     pub fn cache(
         runner: &Runner,
         data: &Dataset,
@@ -49,7 +48,9 @@ impl Samples {
     ) -> Result<Self, Error> {
         let (n, copies) = (data.samples(), 1 + augment.copies);
         let chunk = (CHUNK / runner.batch() * runner.batch()).max(runner.batch());
-        let mut writers: Vec<RowsWriter> = Vec::new();
+        let axes = runner.sample_axes();
+        let alone = data.most_at_once() == Some(1);
+        let mut writers: Vec<(RowsWriter, Lie, Vec<f32>)> = Vec::new();
         let wanted: Vec<usize> = places.inputs.iter().chain(places.outputs).copied().collect();
         for copy in 0..copies {
             for start in (0..n).step_by(chunk) {
@@ -60,11 +61,24 @@ impl Samples {
                 }
                 runner.for_each(&part, |at, outputs| {
                     for (slot, &place) in wanted.iter().enumerate() {
-                        let rows = rows_of(outputs.get(place), &at)?;
+                        let axis = axes.get(place).copied().flatten();
+                        let (lie, shape, values) = rows_of(outputs.get(place), at.len(), axis, alone)?;
                         if slot == writers.len() {
-                            writers.push(RowsWriter::new(&rows.shape[1..], n * copies, budget)?);
+                            let rows = if lie == Lie::Shared { 1 } else { n * copies };
+                            let mut writer = RowsWriter::new(&shape, rows, budget)?;
+                            if lie == Lie::Shared {
+                                writer.push(&values)?;
+                            }
+                            let kept = if lie == Lie::Shared { values.clone() } else { Vec::new() };
+                            writers.push((writer, lie, kept));
                         }
-                        writers[slot].push(&rows.values)?;
+                        let (writer, first, kept) = &mut writers[slot];
+                        match *first {
+                            _ if *first != lie => return Err(changing(&shape)),
+                            Lie::Shared if *kept != values => return Err(changing(&shape)),
+                            Lie::Shared => {}
+                            Lie::Axis { .. } | Lie::Alone => writer.push(&values)?,
+                        }
                     }
                     Ok(())
                 })?;
@@ -73,10 +87,11 @@ impl Samples {
                 }
             }
         }
-        let mut rows = writers.into_iter().map(RowsWriter::finish).collect::<Result<Vec<_>, _>>()?;
-        let teacher = rows.split_off(places.inputs.len().min(rows.len()));
+        let finish = |(writer, lie, _): (RowsWriter, Lie, Vec<f32>)| Ok(Cached { rows: writer.finish()?, lie });
+        let mut inputs = writers.into_iter().map(finish).collect::<Result<Vec<_>, Error>>()?;
+        let teacher = inputs.split_off(places.inputs.len().min(inputs.len()));
         let labels = data.labels().map(|l| l.iter().copied().cycle().take(n * copies).collect());
-        Ok(Samples { inputs: rows, teacher, labels, samples: n * copies })
+        Ok(Samples { inputs, teacher, labels, samples: n * copies })
     }
 
     /// Number of samples, augmented copies included.
@@ -91,28 +106,28 @@ impl Samples {
         self.labels.as_deref()
     }
 
-    /// The teacher's outputs.
-    #[must_use]
-    pub fn teacher(&self) -> &[Rows] {
-        &self.teacher
+    /// The teacher's outputs, one row for each sample.
+    pub fn teacher(&self) -> impl ExactSizeIterator<Item = &Rows> {
+        self.teacher.iter().map(|cached| &cached.rows)
+    }
+
+    /// How the samples lie in output `at`.
+    pub(super) fn output(&self, at: usize) -> Option<&Cached> {
+        self.teacher.get(at)
     }
 
     /// Whether some of it had no room in memory.
     #[must_use]
     pub fn is_mapped(&self) -> bool {
-        self.inputs.iter().chain(&self.teacher).any(Rows::is_mapped)
+        self.inputs.iter().chain(&self.teacher).any(|cached| cached.rows.is_mapped())
     }
 
     /// Inputs of the network, the teacher's outputs and the labels of the chosen samples.
     #[must_use]
     pub fn batch(&self, chosen: &[usize]) -> (Vec<Array>, Vec<Vec<f32>>, Option<Vec<i64>>) {
-        let input = |rows: &Rows| {
-            let shape = [&[chosen.len()], rows.shape()].concat();
-            Array { shape, values: rows.gather(chosen) }
-        };
         (
-            self.inputs.iter().map(input).collect(),
-            self.teacher.iter().map(|rows| rows.gather(chosen)).collect(),
+            self.inputs.iter().map(|cached| cached.array(chosen)).collect(),
+            self.teacher.iter().map(|cached| cached.rows(chosen)).collect(),
             self.labels.as_ref().map(|l| chosen.iter().map(|&i| l[i]).collect()),
         )
     }
@@ -121,22 +136,41 @@ impl Samples {
     #[must_use]
     pub fn reference(&self, count: usize) -> Vec<Output> {
         let all: Vec<usize> = (0..self.samples).collect();
-        let output = |rows: &Rows| Output::floats([&[self.samples], rows.shape()].concat(), rows.gather(&all));
+        let output =
+            |cached: &Cached| Output::floats([&[self.samples], cached.rows.shape()].concat(), cached.rows(&all));
         self.teacher.iter().take(count).map(output).collect()
     }
 }
 
-/// One row for each sample of `range`.
-fn rows_of(tensor: Option<&Tensor>, range: &Range<usize>) -> Result<Output, Error> {
+/// How `samples` samples lie in a tensor, the shape of a row, and the rows.
+fn rows_of(
+    tensor: Option<&Tensor>,
+    samples: usize,
+    axis: Option<usize>,
+    alone: bool,
+) -> Result<(Lie, Vec<usize>, Vec<f32>), Error> {
     let tensor = tensor.ok_or_else(|| Error::Shape("a value of the model is missing".into()))?;
-    let rows = Output::from_tensor(tensor)?;
-    if rows.shape.first() != Some(&range.len()) {
-        return Err(Error::Shape(format!(
-            "a value of shape {:?} has not one row for each of {} samples, so the part of the model before the replaced layers \
-             cannot be run ahead",
-            rows.shape,
-            range.len()
-        )));
+    let Output { mut shape, values, .. } = Output::from_tensor(tensor)?;
+    let Some(axis) = axis else {
+        return Ok((if alone { Lie::Alone } else { Lie::Shared }, shape, values));
+    };
+    let each = shape.get(axis).map_or(0, |extent| extent / samples.max(1));
+    if each == 0 || shape[axis] != each * samples || (each > 1 && axis > 0) {
+        return Err(changing(&shape));
     }
-    Ok(rows)
+    if each > 1 {
+        shape[0] = each;
+        return Ok((Lie::Axis { axis, each }, shape, values));
+    }
+    shape.remove(axis);
+    let outer: usize = shape[..axis].iter().product();
+    let values = if axis > 0 { swapped(&values, outer, samples) } else { values };
+    Ok((Lie::Axis { axis, each }, shape, values))
+}
+
+fn changing(shape: &[usize]) -> Error {
+    Error::Shape(format!(
+        "an inner value of shape {shape:?} that the trained part of the model reads has neither one row for each sample nor the \
+         same numbers for all of them: select other layers with --layers"
+    ))
 }

@@ -44,10 +44,11 @@ impl Settings {
         }
     }
 
-    /// Steps of one pass over so many samples; what is left of a batch at its end joins the next pass.
+    /// Steps of one pass over so many samples; the last batch takes what it lacks from the beginning of the pass, so that every
+    /// sample is used in every pass.
     #[must_use]
     pub fn steps_per_epoch(&self, samples: usize) -> usize {
-        (samples / self.batch.max(1)).max(1)
+        samples.div_ceil(self.batch.max(1)).max(1)
     }
 }
 
@@ -59,7 +60,7 @@ mod tests {
     fn small_sets_are_seen_more_often() {
         let (small, large) = (Settings::for_samples(192), Settings::for_samples(55_000));
         assert_eq!((small.epochs, small.batch, small.steps_per_epoch(192)), (60, 8, 24));
-        assert_eq!((large.epochs, large.batch, large.steps_per_epoch(55_000)), (10, 256, 214));
+        assert_eq!((large.epochs, large.batch, large.steps_per_epoch(55_000)), (10, 256, 215));
         assert_eq!(Settings::for_samples(0).steps_per_epoch(0), 1);
     }
 }

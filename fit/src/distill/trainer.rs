@@ -8,7 +8,7 @@ use rand::SeedableRng as _;
 use rayon::prelude::*;
 
 use crate::adam::Schedule;
-use crate::distill::checkpoint::State;
+use crate::distill::checkpoint::{Extent, State};
 use crate::distill::objective::Objective;
 use crate::distill::optimizer::{AdamW, average, clip};
 use crate::distill::samples::Samples;
@@ -132,7 +132,7 @@ pub struct Trained {
 /// Trains `student`, from the beginning or from where `resume` left off.
 ///
 /// The parameters that are checked and returned are averages over the last steps. The same problem gives the same result at
-/// the same number of threads, interrupted and resumed or not.
+/// any number of threads, interrupted and resumed or not.
 ///
 /// # Errors
 /// [`Error::Graph`] when the network cannot run the samples, [`Error::NotFinite`] when the fit diverges,
@@ -144,6 +144,58 @@ pub fn train(
     control: &mut dyn Control,
 ) -> Result<Trained, Error> {
     Trainer::new(problem, student, resume)?.run(control)
+}
+
+/// How well `student` does on the selection samples as it is.
+///
+/// # Errors
+/// [`Error::Graph`] when the network cannot run the samples, [`Error::NotFinite`].
+pub fn check(problem: &Problem<'_>, student: &mut Student) -> Result<Check, Error> {
+    let Problem { network, selection, objectives, own_outputs, judge, fixed_batch, .. } = *problem;
+    let leaves = student.leaves()?;
+    let all: Vec<usize> = (0..selection.samples()).collect();
+    let mut loss = 0.0;
+    let mut got: Vec<Output> = Vec::new();
+    for part in all.chunks(fixed_batch.unwrap_or(CHECK)) {
+        let (inputs, teacher, labels) = selection.batch(&filled(part, fixed_batch));
+        let outputs = network.evaluate(inputs, &leaves)?;
+        for (at, ((objective, student), teacher)) in objectives.iter().zip(&outputs).zip(&teacher).enumerate() {
+            let Some(form) = selection.output(at) else { continue };
+            let rows = form.samples_first(student);
+            let width = form.rows.width();
+            let (rows, teacher) = (taken(&rows, part.len() * width), taken(teacher, part.len() * width));
+            let value = objective.evaluate(rows, teacher, labels.as_deref(), part.len()).0;
+            loss += value * part.len() as f64 / all.len() as f64;
+            if at >= own_outputs {
+                continue;
+            }
+            match got.get_mut(at) {
+                None => {
+                    let shape = [&[part.len()], form.rows.shape()].concat();
+                    got.push(Output::floats(shape, rows.to_vec()));
+                }
+                Some(whole) => {
+                    whole.shape[0] += part.len();
+                    whole.values.extend_from_slice(rows);
+                }
+            }
+        }
+    }
+    let quality = judge.compare(&got).quality();
+    Ok(Check { quality, loss })
+}
+
+/// Samples for one run of a network that takes `fixed` at once: what is missing is the last one again.
+fn filled(part: &[usize], fixed: Option<usize>) -> Vec<usize> {
+    let mut part = part.to_vec();
+    if let (Some(fixed), Some(&last)) = (fixed, part.last()) {
+        part.resize(part.len().max(fixed), last);
+    }
+    part
+}
+
+fn taken(values: &[f32], count: usize) -> &[f32] {
+    values.get(..count).unwrap_or(values)
 }
 
 struct Trainer<'a> {
@@ -167,7 +219,9 @@ impl<'a> Trainer<'a> {
         };
         match resume {
             Some(state) => {
-                state.check(count)?;
+                let per_epoch = problem.settings.steps_per_epoch(problem.fit.samples());
+                let steps = per_epoch.saturating_mul(problem.settings.epochs);
+                state.check(Extent { parameters: count, steps, per_epoch })?;
                 adam.first.copy_from_slice(&state.first);
                 adam.second.copy_from_slice(&state.second);
                 trainer.student.params_mut().copy_from_slice(&state.params);
@@ -276,18 +330,24 @@ impl<'a> Trainer<'a> {
         let at_once = fixed_batch.unwrap_or(if together { PIECE } else { chosen.len() });
         let parts: Vec<&[usize]> = chosen.chunks(at_once).collect();
         let run = |part: &&[usize]| -> Result<(f64, Vec<Option<Array>>), Error> {
-            let (inputs, teacher, labels) = fit.batch(part);
+            let (inputs, teacher, labels) = fit.batch(&filled(part, fixed_batch));
             let pass = network.forward(inputs, &leaves)?;
             let share = part.len() as f64 / chosen.len() as f64;
             let mut loss = 0.0;
             let mut cotangents = Vec::new();
-            for ((objective, student), teacher) in objectives.iter().zip(pass.outputs()).zip(&teacher) {
-                let (value, mut slope) = objective.evaluate(&student.values, teacher, labels.as_deref(), part.len());
+            for (at, ((objective, student), teacher)) in objectives.iter().zip(pass.outputs()).zip(&teacher).enumerate()
+            {
+                let Some(form) = fit.output(at) else { continue };
+                let rows = form.samples_first(student);
+                let real = part.len() * form.rows.width();
+                let (own, teacher) = (taken(&rows, real), taken(teacher, real));
+                let (value, mut slope) = objective.evaluate(own, teacher, labels.as_deref(), part.len());
                 loss += share * value;
                 if parts.len() > 1 {
                     slope.iter_mut().for_each(|g| *g *= share as f32);
                 }
-                cotangents.push(Array { shape: student.shape.clone(), values: slope });
+                slope.resize(rows.len(), 0.0);
+                cotangents.push(form.as_network(slope, &student.shape));
             }
             Ok((loss, pass.backward(&cotangents)?))
         };
@@ -332,30 +392,7 @@ impl<'a> Trainer<'a> {
 
     /// Runs the selection samples through the student as it is.
     fn check(&mut self) -> Result<Check, Error> {
-        let Problem { network, selection, objectives, own_outputs, judge, fixed_batch, .. } = *self.problem;
-        let leaves = self.student.leaves()?;
-        let all: Vec<usize> = (0..selection.samples()).collect();
-        let mut loss = 0.0;
-        let mut got: Vec<Output> = Vec::new();
-        for part in all.chunks(fixed_batch.unwrap_or(CHECK)) {
-            let (inputs, teacher, labels) = selection.batch(part);
-            let outputs = network.evaluate(inputs, &leaves)?;
-            for ((objective, student), teacher) in objectives.iter().zip(&outputs).zip(&teacher) {
-                let value = objective.evaluate(&student.values, teacher, labels.as_deref(), part.len()).0;
-                loss += value * part.len() as f64 / all.len() as f64;
-            }
-            for (at, output) in outputs.into_iter().take(own_outputs).enumerate() {
-                match got.get_mut(at) {
-                    None => got.push(Output::floats(output.shape, output.values)),
-                    Some(whole) => {
-                        whole.shape[0] += part.len();
-                        whole.values.extend(output.values);
-                    }
-                }
-            }
-        }
-        let quality = judge.compare(&got).quality();
-        Ok(Check { quality, loss })
+        check(self.problem, &mut self.student)
     }
 }
 

@@ -4,6 +4,7 @@ mod activation;
 mod affine;
 mod conv;
 mod elementwise;
+mod extremes;
 mod host;
 mod normalise;
 mod pool;
@@ -86,6 +87,7 @@ pub(crate) fn build(node: &Node) -> Result<Op, Problem> {
         "Tile" => Ok(select::tile()),
         "Pad" => select::pad(node),
         "Resize" | "Upsample" => resize::resize(node),
+        "ArgMax" | "ArgMin" => extremes::arg(node),
         "Shape" => host::shape(node),
         "Size" => Ok(host::size()),
         "Cast" => host::cast(node),
