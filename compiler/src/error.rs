@@ -59,7 +59,7 @@ pub enum Error {
     Network(#[from] adntn_networks::Error),
     /// A generator cannot be written in the place of a weight.
     #[error(transparent)]
-    Rewrite(adntn_passes::Error),
+    Rewrite(Box<adntn_passes::Error>),
     /// A broken promise inside the compiler.
     #[error("internal error: {0}; please report it with the model")]
     Internal(String),
@@ -103,7 +103,7 @@ impl From<adntn_passes::Error> for Error {
     fn from(error: adntn_passes::Error) -> Self {
         match error {
             adntn_passes::Error::Model(e) => Error::Model(e),
-            other if other.unsuitable().is_some() => Error::Rewrite(other),
+            other if other.unsuitable().is_some() => Error::Rewrite(Box::new(other)),
             other => Error::Internal(other.to_string()),
         }
     }
