@@ -618,3 +618,20 @@ fn safetensors_whose_offsets_lie_are_refused() {
     std::fs::write(&path, u64::MAX.to_le_bytes()).unwrap();
     assert!(refusal(&path, &two).contains("a.safetensors"));
 }
+
+#[test]
+fn arrays_that_give_one_extent_two_sizes_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.npz");
+    let loaded = model(
+        vec![node("Add", &["a", "b"], "y", &[])],
+        vec![value("a", FLOAT, &["batch", "seq"]), value("b", FLOAT, &["batch", "seq"])],
+        vec![bare("y")],
+        vec![],
+    );
+    Npz::new(&path).with("a", &ramp(&[5, 7])).with("b", &ramp(&[5, 7])).finish();
+    loaded.check_data(&load(&path, &loaded)).unwrap();
+    Npz::new(&path).with("a", &ramp(&[5, 7])).with("b", &ramp(&[5, 9])).finish();
+    let message = loaded.check_data(&load(&path, &loaded)).unwrap_err().to_string();
+    assert!(message.contains("array 'b' has 9 where the model says 'seq', array 'a' has 7"), "{message}");
+}

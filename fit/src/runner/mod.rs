@@ -1,6 +1,7 @@
 //! Running a model in tract: batches in parallel, results in order.
 
 mod axes;
+mod check;
 mod guard;
 mod optimise;
 mod output;
@@ -40,6 +41,8 @@ type Plan = tract_onnx::tract_core::plan::SimplePlan<TypedFact, Box<dyn TypedOp>
 pub struct Loaded {
     model: InferenceModel,
     inputs: Vec<InputSpec>,
+    /// Declared extents of the inputs.
+    dims: Vec<Vec<Dim>>,
     /// The axis of each output that has the declared name of the batch.
     declared: Vec<Option<usize>>,
     stand_ins: Vec<StandIn>,
@@ -98,7 +101,7 @@ impl Loaded {
         };
         let declared = graph.output.iter().map(of_batch).collect();
         let (tables, unknown) = (prepare::tables(&graph), prepare::unknown(&graph, known));
-        Ok(Loaded { model, inputs, declared, stand_ins, tables, unknown })
+        Ok(Loaded { model, inputs, dims, declared, stand_ins, tables, unknown })
     }
 
     /// The model's inputs, in order.
@@ -117,34 +120,6 @@ impl Loaded {
     #[must_use]
     pub fn stand_ins(&self) -> &[StandIn] {
         &self.stand_ins
-    }
-
-    /// Refuses samples that pick rows which a table of the model has not.
-    ///
-    /// # Errors
-    /// [`Error::Data`] naming array and table.
-    pub fn check_data(&self, data: &Dataset) -> Result<(), Error> {
-        for (index, spec) in self.inputs.iter().enumerate() {
-            let mut tables = self.tables.iter().filter(|t| t.input == spec.name).peekable();
-            if tables.peek().is_none() {
-                continue;
-            }
-            let Some((least, most)) = data.range(index) else { continue };
-            let short = tables.find(|t| most >= t.rows as i128 || least < -(t.rows as i128));
-            if let (Some(table), Some(path)) = (short, data.source()) {
-                let value = if most >= table.rows as i128 { most } else { least };
-                let problem = format!(
-                    "array '{}' holds {value}, but table '{}' of node '{}' has {} rows: give numbers from 0 to {}",
-                    text::name(&spec.name),
-                    text::name(&table.table),
-                    text::name(&table.node),
-                    table.rows,
-                    table.rows.saturating_sub(1)
-                );
-                return Err(Error::Data { path: path.to_path_buf(), problem });
-            }
-        }
-        Ok(())
     }
 
     /// Infers the shape and type of every value for one sample, open dimensions taken as one.
