@@ -182,12 +182,18 @@ fn masks_made_of_shapes_and_truth_values_do_not_stop_training() {
         graph.node.push(node("Gather", "take", &["extents", "one"], "width"));
         graph.node.push(node("Concat", "join", &["width", "width"], "square"));
         graph.node[6] = with(graph.node[6].clone(), "axis", 0);
-        graph.node.push(node("ConstantOfShape", "zeros", &["square"], "blank"));
-        graph.node.push(node("Add", "ones", &["blank", "unit"], "full"));
+        let mut ones = node("ConstantOfShape", "ones", &["square"], "full");
+        ones.attribute.push(pb::AttributeProto {
+            name: Some("value".into()),
+            r#type: Some(pb::attribute_proto::AttributeType::Tensor as i32),
+            t: Some(tensor("", &[1], &[1.0])),
+            ..Default::default()
+        });
+        graph.node.push(ones);
         graph.node.push(with(node("Trilu", "lower", &["full"], "mask"), "upper", 0));
         graph.node.push(node("MatMul", "mix", &["scores", "mask"], "mixed"));
         graph.node.push(node("Where", "choose", &["keep", "mixed", "scores"], "y"));
-        graph.initializer.extend([ints("one", &[1]), tensor("unit", &[1], &[1.0])]);
+        graph.initializer.push(ints("one", &[1]));
         graph.input.push(value("keep", Bool, &[0, 8]));
     });
     let x = smooth(64, 48);
@@ -204,7 +210,7 @@ fn masks_made_of_shapes_and_truth_values_do_not_stop_training() {
 fn trained_on(dir: &Path, calibration: &str) -> Report {
     let args: Vec<&str> = BASE.iter().map(|&a| if a == "x.npy" { calibration } else { a }).collect();
     let output = run(dir, &args);
-    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(output.status.success(), "{} {}", stderr(&output), std::str::from_utf8(&output.stdout).unwrap());
     serde_json::from_slice(&std::fs::read(dir.join("report.json")).unwrap()).unwrap()
 }
 
