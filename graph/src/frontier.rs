@@ -15,7 +15,7 @@ use crate::paths::builds;
 ///
 /// These are the inputs for a [`Network`](crate::Network) of the trainable tail. Integers (shapes that a graph computes)
 /// are not among them: they are traced back to the float values whose shape they describe, and computed in the tail, unless the
-/// interpreter lacks an operator on the way; constants are among them only where it lacks an operator that makes them.
+/// interpreter lacks an operator on the way. So are values that depend on nothing but shapes; constants are among them only where it lacks an operator that makes them.
 ///
 /// # Errors
 /// [`Error::NoValue`] for a name that the graph does not have.
@@ -35,32 +35,52 @@ pub fn frontier(model: &Model, trainable: &[String], outputs: &[String]) -> Resu
     let order = needed(model, &stops, outputs)?;
 
     let mut trained = leaves;
-    let mut variable = given;
+    let mut variable = given.clone();
+    // Values that depend on more of the inputs and leaves than their shapes.
+    let mut valued: HashSet<&str> = given.union(&trained).copied().collect();
     for &number in &order {
         let node = &graph.node[number];
-        for set in [&mut trained, &mut variable] {
-            if reads(node).any(|name| set.contains(name)) {
-                set.extend(node.output.iter().map(String::as_str));
+        let outputs = || node.output.iter().map(String::as_str);
+        let read = |set: &HashSet<&str>| reads(node).any(|name| set.contains(name));
+        if read(&variable) || read(&trained) {
+            variable.extend(outputs());
+        }
+        for set in [&mut trained, &mut valued] {
+            if !is_shape(node) && read(set) {
+                set.extend(outputs());
             }
         }
     }
     let kinds = Kinds::new(model);
     let (found, seen, known) = (Vec::new(), HashSet::new(), HashMap::new());
-    let mut cut = Cut { model, kinds, variable: &variable, found, seen, known };
+    let sets = Sets { trained: &trained, variable: &variable, valued: &valued };
+    let mut cut = Cut { model, kinds, sets, found, seen, known };
     for &number in &order {
         let node = &graph.node[number];
         if reads(node).any(|name| trained.contains(name)) {
-            reads(node).filter(|name| !trained.contains(name)).for_each(|name| cut.at(name));
+            reads(node).for_each(|name| cut.at(name));
         }
     }
-    outputs.iter().filter(|name| !trained.contains(name.as_str())).for_each(|name| cut.at(name));
+    outputs.iter().for_each(|name| cut.at(name));
     Ok(cut.found)
+}
+
+/// Whether a node reads nothing of its input but the shape, on which no leaf has an influence.
+pub(crate) fn is_shape(node: &pb::NodeProto) -> bool {
+    matches!(node.op_type(), "Shape" | "Size")
+}
+
+#[derive(Clone, Copy)]
+struct Sets<'a> {
+    trained: &'a HashSet<&'a str>,
+    variable: &'a HashSet<&'a str>,
+    valued: &'a HashSet<&'a str>,
 }
 
 struct Cut<'a> {
     model: &'a Model,
     kinds: Kinds<'a>,
-    variable: &'a HashSet<&'a str>,
+    sets: Sets<'a>,
     found: Vec<String>,
     seen: HashSet<&'a str>,
     /// What is known of [`Cut::computable`].
@@ -71,12 +91,12 @@ impl<'a> Cut<'a> {
     fn at(&mut self, name: &'a str) {
         let mut pending = vec![name];
         while let Some(name) = pending.pop() {
-            if !self.seen.insert(name) {
+            if self.sets.trained.contains(name) || !self.seen.insert(name) {
                 continue;
             }
-            let variable = self.variable.contains(name);
+            let variable = self.sets.variable.contains(name);
             match self.model.index().producer(name) {
-                Some(number) if (!variable || self.kinds.is_integer(name)) && self.computable(name) => {
+                Some(number) if !self.is_given(name) && self.computable(name) => {
                     if variable {
                         pending.extend(reads(&self.model.graph().node[number]));
                     }
@@ -85,6 +105,11 @@ impl<'a> Cut<'a> {
                 _ => self.found.push(name.to_owned()),
             }
         }
+    }
+
+    /// Whether a value enters the tail as it is where that is possible: float values that depend on more than shapes.
+    fn is_given(&self, name: &str) -> bool {
+        self.sets.trained.contains(name) || (self.sets.valued.contains(name) && !self.kinds.is_integer(name))
     }
 
     /// Whether the interpreter has all operators that make a value of the float values it would be given.
@@ -96,7 +121,7 @@ impl<'a> Cut<'a> {
             if self.known.contains_key(name) {
                 continue;
             }
-            let given = self.variable.contains(name) && !self.kinds.is_integer(name);
+            let given = self.is_given(name);
             let number = match self.model.index().producer(name) {
                 Some(number) if !given => number,
                 _ => {

@@ -7,7 +7,7 @@ use adntn_onnx::{Model, pb};
 use crate::Error;
 use crate::attributes::Node;
 use crate::error::Problem;
-use crate::frontier::Kinds;
+use crate::frontier::{Kinds, is_shape};
 use crate::order::{exists, label, needed, operator, reads};
 
 /// How an output depends on the leaves.
@@ -63,7 +63,8 @@ pub fn paths(model: &Model, trainable: &[String], outputs: &[String]) -> Result<
     for &number in &order {
         let proto = &graph.node[number];
         let read: Vec<State> = reads(proto).filter_map(|name| states.get(name).copied()).collect();
-        if read.is_empty() {
+        // No leaf has an influence on a shape.
+        if read.is_empty() || is_shape(proto) {
             continue;
         }
         let blocked = read.iter().find(|state| matches!(state, State::Obstructed(_))).copied();
