@@ -13,6 +13,7 @@
 
 mod calibrate;
 mod check;
+mod compiled;
 mod data;
 mod describe;
 pub mod diagram;
@@ -23,6 +24,7 @@ mod layout;
 mod menu;
 mod observer;
 mod options;
+mod paths;
 mod pipeline;
 pub mod report;
 mod select;
@@ -34,18 +36,18 @@ pub use adntn_fit::data::ImageOptions;
 pub use adntn_fit::distill::{Augment, Check, Ended, Progress};
 pub use adntn_fit::layerwise::Effort;
 pub use adntn_networks::{Activation, Arrangement, GeneratorSpec, KernelLegs, LayoutKind, LegLayout, Topology};
+pub use compiled::{Compiled, compile_staged, compile_with};
 pub use error::Error;
 pub use layout::LayoutChoice;
 pub use observer::{Event, Observer, Silent};
 pub use options::{CoreType, Options};
-pub use pipeline::compile_with;
 pub use report::Report;
 pub use training::{FitKind, GeneratorChoice, LossKind, Training};
 
-/// Compiles a model as `options` say.
+/// Compiles a model as `options` say, and writes it.
 ///
 /// # Errors
-/// See [`Error`]; nothing is written then.
+/// As for [`compile_with`]; nothing is written then.
 pub fn compile(options: &Options) -> Result<Report, Error> {
     compile_with(options, &mut Silent)
 }

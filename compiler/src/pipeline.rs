@@ -3,9 +3,10 @@
 use std::time::Instant;
 
 use adntn_fit::data::ImageOptions;
+use adntn_fit::distill::Ended;
 use adntn_fit::quality::Metric;
 use adntn_fit::runner::Loaded;
-use adntn_onnx::{ExternalData, Model, Patch};
+use adntn_onnx::{ExternalData, Model, Patch, Staged};
 use adntn_passes::{Candidate, FindOptions, Survey, find_candidates_with};
 
 use crate::data::{Samples, prepare};
@@ -19,14 +20,22 @@ use crate::report::{
 use crate::select::{Choice, Search, Selection, by_weight_error, dense_patch};
 use crate::training::FitKind;
 use crate::trial::Bench;
-use crate::{calibrate, check, describe, endtoend, layout, menu, verify};
+use crate::{calibrate, check, describe, endtoend, layout, menu, paths, verify};
 
-/// Compiles a model as `options` say, telling `observer` how far it is.
-///
-/// # Errors
-/// See [`Error`]; nothing is written then.
-pub fn compile_with(options: &Options, observer: &mut dyn Observer) -> Result<Report, Error> {
+/// Compiles a model as `options` say: the report, and the model staged unless this is a dry run.
+pub(crate) fn run(options: &Options, observer: &mut dyn Observer) -> Result<(Report, Option<Staged>), Error> {
     Run { options, observer, notes: Vec::new(), seconds: Vec::new(), since: Instant::now(), phase: None }.compile()
+}
+
+/// Bytes of a model and its external data.
+fn total(staged: &Staged) -> u64 {
+    let written = staged.written();
+    written.model_bytes + written.data_bytes
+}
+
+/// Whether a fit was ended before all samples had been seen once: its generators are little more than their starts.
+fn ended_in_first_pass(training: &TrainingReport) -> bool {
+    training.ended == Ended::Interrupted && training.steps < training.fit_samples / training.batch.max(1)
 }
 
 struct Run<'o> {
@@ -45,21 +54,25 @@ struct Decision {
 }
 
 impl Run<'_> {
-    fn compile(mut self) -> Result<Report, Error> {
+    fn compile(mut self) -> Result<(Report, Option<Staged>), Error> {
         check::options(self.options)?;
+        paths::check(self.options, None)?;
         self.enter("reading");
         let model = Model::open(&self.options.input)?;
+        paths::check(self.options, Some(&model))?;
         let survey = find_candidates_with(&model, &FindOptions { min_elements: self.options.min_elements });
         check::weights(&self.options.input, &survey)?;
         let (chosen, passed_over) = self.filter(&survey);
         layout::check(&chosen, self.options)?;
         self.note_kernel_legs(&chosen);
         if self.options.dry_run {
-            return self.dry_report(&model, &survey, &chosen, passed_over);
+            return Ok((self.dry_report(&model, &survey, &chosen, passed_over)?, None));
         }
 
         let samples = self.samples(&model)?;
+        self.go_on()?;
         let mut layers = self.layers(&model, &chosen, samples.as_ref())?;
+        self.go_on()?;
         let trained = self.options.fit == FitKind::EndToEnd;
         let (decision, training, rest) = if trained {
             self.train(&model, &mut layers, samples.as_ref())?
@@ -69,10 +82,10 @@ impl Run<'_> {
 
         layers.iter_mut().for_each(Layer::end_search);
         self.enter("writing");
-        let written = self.write(&model, &layers, &decision.choice, rest.clone())?;
+        let staged = self.stage(&model, &layers, &decision.choice, rest.clone())?;
 
         self.enter("verifying");
-        let emitted = Model::open(&self.options.output)?;
+        let emitted = staged.model()?;
         let mut quality = None;
         let mut effects = layers.iter().map(|_| None).collect();
         let mut data = None;
@@ -101,7 +114,7 @@ impl Run<'_> {
         reports.sort_by_key(|r: &(usize, LayerReport)| r.0);
         let output = Some(FileReport {
             path: self.options.output.display().to_string(),
-            bytes: written,
+            bytes: total(&staged),
             parameters: describe::parameters(&emitted),
         });
         let layers = reports.into_iter().map(|(_, r)| r).collect();
@@ -111,7 +124,12 @@ impl Run<'_> {
         report.quality = quality;
         report.training = training;
         report.stopped = Some(decision.selection.stopped);
-        Ok(report)
+        Ok((report, Some(staged)))
+    }
+
+    /// Ends here, with nothing to show, where the caller wants that.
+    fn go_on(&mut self) -> Result<(), Error> {
+        if self.observer.stop() { Err(Error::Interrupted) } else { Ok(()) }
     }
 
     fn enter(&mut self, phase: &'static str) {
@@ -296,6 +314,9 @@ impl Run<'_> {
             )
         })?;
         let outcome = endtoend::fit(model, layers, samples, self.options, self.observer)?;
+        if outcome.report.as_ref().is_some_and(ended_in_first_pass) {
+            return Err(Error::Interrupted);
+        }
         self.notes.extend(outcome.notes);
         let stopped = if layers.iter().all(|l| !l.has_gain()) { StopReason::NoGain } else { StopReason::Given };
         let accepted = vec![outcome.choice.clone()];
@@ -303,7 +324,13 @@ impl Run<'_> {
         Ok((decision, outcome.report, outcome.patch))
     }
 
-    fn write(&mut self, model: &Model, layers: &[Layer<'_>], choice: &Choice, mut patch: Patch) -> Result<u64, Error> {
+    fn stage(
+        &mut self,
+        model: &Model,
+        layers: &[Layer<'_>],
+        choice: &Choice,
+        mut patch: Patch,
+    ) -> Result<Staged, Error> {
         for (layer, key) in layers.iter().zip(choice) {
             if let Some(key) = key {
                 patch.merge(layer.generator_patch(*key)?);
@@ -315,8 +342,16 @@ impl Run<'_> {
             edited = model.apply(&Patch::default())?;
         }
         let external = if self.options.external_data { ExternalData::Always } else { ExternalData::Auto };
-        let written = edited.write(&self.options.output, external)?;
-        Ok(written.model_bytes + written.data_bytes)
+        let staged = edited.stage(&self.options.output, external)?;
+        if external == ExternalData::Always && total(&staged) > model.size_bytes() {
+            drop(staged);
+            self.notes.push(
+                "--external-data changes nothing: with its tensors beside it the model would be larger than the input."
+                    .into(),
+            );
+            return Ok(edited.stage(&self.options.output, ExternalData::Auto)?);
+        }
+        Ok(staged)
     }
 
     fn dry_report(

@@ -44,9 +44,23 @@ pub struct Output {
     pub values: Vec<f32>,
 }
 
+std::thread_local! {
+    /// How many calls into tract this thread is in.
+    static GUARDED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+/// Whether this thread runs code of tract, whose panics are caught and become errors.
+#[must_use]
+pub fn is_guarded() -> bool {
+    GUARDED.with(std::cell::Cell::get) > 0
+}
+
 /// tract panics on some malformed graphs; a compiler must not.
 fn guarded<T>(action: &'static str, f: impl FnOnce() -> tract_onnx::prelude::TractResult<T>) -> Result<T, Error> {
-    match catch_unwind(AssertUnwindSafe(f)) {
+    GUARDED.with(|depth| depth.set(depth.get() + 1));
+    let result = catch_unwind(AssertUnwindSafe(f));
+    GUARDED.with(|depth| depth.set(depth.get() - 1));
+    match result {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(e)) => Err(Error::Runtime { action, problem: one_line(&format!("{e:#}")) }),
         Err(_) => Err(Error::Runtime { action, problem: "it panicked".into() }),
