@@ -19,6 +19,9 @@ use text::Outcome;
 /// Exit code of a run that was ended early and wrote the best it had found.
 const ENDED_EARLY: u8 = 4;
 
+/// Characters of a word in a log line, with its colours.
+const LONGEST_LOGGED: usize = 120;
+
 /// Parses the command line, compiles and prints.
 pub(crate) fn run() -> ExitCode {
     let args = Args::parse();
@@ -98,7 +101,9 @@ struct Log;
 
 impl io::Write for Log {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let _ = io::stderr().write_all(plain::lines(&String::from_utf8_lossy(line)).as_bytes());
+        let text = plain::lines(&String::from_utf8_lossy(line));
+        let words: Vec<String> = text.split(' ').map(|word| plain::cut(word, LONGEST_LOGGED)).collect();
+        let _ = io::stderr().write_all(words.join(" ").as_bytes());
         Ok(line.len())
     }
 
