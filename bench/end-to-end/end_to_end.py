@@ -89,8 +89,7 @@ class Bench:
     def measure(self, method, path, seconds=None, peak_mb=None):
         original = self.subject.path
         size = path.stat().st_size
-        external = path.with_name(f"{path.name}.data")
-        size += external.stat().st_size if external.exists() else 0
+        size += sum(data.stat().st_size for data in path.parent.glob(f"{path.name}.*data"))
         classes = top_classes(path, self.images)
         return Row(
             model=self.subject.name,

@@ -13,6 +13,41 @@ pub enum Error {
     /// The output would overwrite the input.
     #[error("{}: the output is the input itself: choose another output path", .0.display())]
     SameFile(PathBuf),
+    /// Two files that a compilation needs are one, and it would be written.
+    #[error("{}: {what} would overwrite {other} ({}): choose another path for {what}", path.display(), other_path.display())]
+    Overlap {
+        /// What would be written.
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// What else is there, or the folder that is read it lies in.
+        other: &'static str,
+        /// The path of that.
+        other_path: PathBuf,
+    },
+    /// Something that would be waited for.
+    #[error("{}: this is no regular file but a device, a pipe or a socket, from which {what} cannot be read: give a file", path.display())]
+    NotAFile {
+        /// What it was to be.
+        what: &'static str,
+        /// The path.
+        path: PathBuf,
+    },
+    /// The result loses more quality than was allowed.
+    #[error(
+        "the compiled model loses {:.3}% of quality, more than the tolerance of {:.3}%, so nothing is written: raise --tolerance, \
+         or take it with --accept-worse",
+        loss * 100.0, tolerance * 100.0
+    )]
+    OutsideTolerance {
+        /// Loss of quality on the held-out samples, as a share.
+        loss: f64,
+        /// The most that was allowed.
+        tolerance: f64,
+    },
+    /// The caller asked for an end before there was anything to write.
+    #[error("interrupted before anything was accepted: nothing is written")]
+    Interrupted,
     /// The model file is missing, damaged or invalid, or the output cannot be written.
     #[error(transparent)]
     Model(#[from] adntn_onnx::Error),
@@ -66,11 +101,14 @@ pub enum Error {
 }
 
 impl Error {
-    /// The process exit code that tells a caller whose fault it was: 2 for input and settings, 1 for the compiler.
+    /// The process exit code that tells a caller whose fault it was: 2 for input and settings, 3 for a result outside the
+    /// tolerance, 130 for an interruption, 1 for the compiler.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Internal(_) => 1,
+            Error::OutsideTolerance { .. } => 3,
+            Error::Interrupted => 130,
             _ => 2,
         }
     }
@@ -89,7 +127,10 @@ impl Error {
 
 impl From<adntn_fit::Error> for Error {
     fn from(error: adntn_fit::Error) -> Self {
-        Error::Data(error)
+        match error {
+            adntn_fit::Error::Interrupted => Error::Interrupted,
+            other => Error::Data(other),
+        }
     }
 }
 

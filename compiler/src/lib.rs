@@ -14,6 +14,7 @@
 mod calibrate;
 mod certify;
 mod check;
+mod compiled;
 mod data;
 mod describe;
 pub mod diagram;
@@ -25,6 +26,7 @@ mod menu;
 mod metric;
 mod observer;
 mod options;
+mod paths;
 mod pipeline;
 mod probe;
 mod quality;
@@ -41,19 +43,19 @@ pub use adntn_fit::layerwise::Effort;
 pub use adntn_fit::quality::{CustomLoss, CustomMetric, Metric};
 pub use adntn_fit::runner::Output;
 pub use adntn_networks::{Activation, Arrangement, GeneratorSpec, KernelLegs, LayoutKind, LegLayout, Topology};
+pub use compiled::{Compiled, compile_staged, compile_with};
 pub use error::Error;
 pub use layout::LayoutChoice;
 pub use observer::{Event, Observer, Silent};
 pub use options::{CoreType, Options};
-pub use pipeline::compile_with;
 pub use probe::Probe;
 pub use report::Report;
 pub use training::{FitKind, GeneratorChoice, LossKind, Training};
 
-/// Compiles a model as `options` say.
+/// Compiles a model as `options` say, and writes it.
 ///
 /// # Errors
-/// See [`Error`]; nothing is written then.
+/// As for [`compile_with`]; nothing is written then.
 pub fn compile(options: &Options) -> Result<Report, Error> {
     compile_with(options, &mut Silent)
 }

@@ -52,7 +52,8 @@ pub trait Observer {
     /// Something happened.
     fn event(&mut self, event: Event<'_>);
 
-    /// Whether an end-to-end fit should end here, with the best found so far.
+    /// Whether the compilation should end here with the best found so far. Before the first pass of an end-to-end fit, or
+    /// before a search has accepted anything, there is none: then it ends with [`Error::Interrupted`](crate::Error).
     fn stop(&mut self) -> bool {
         false
     }

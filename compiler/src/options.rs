@@ -115,10 +115,17 @@ pub struct Options {
     pub effort: Effort,
     /// Stop after finding the candidates; nothing is fitted or written.
     pub dry_run: bool,
-    /// Store the output's tensors in a file of their own beside the model, whatever its size.
+    /// Store the output's tensors in a file of their own beside the model, whatever its size, unless the files would be
+    /// larger than the input. It is named by its content: `OUT.onnx.0123456789abcdef.data`.
     pub external_data: bool,
     /// Try the model in a process of its own before it is run in this one; `None` trusts it.
     pub probe: Option<Probe>,
+    /// Where the report goes as JSON, together with the model.
+    pub report: Option<PathBuf>,
+    /// Where a drawing of the networks goes as SVG, together with the model.
+    pub diagram: Option<PathBuf>,
+    /// Write a model that loses more quality than the tolerance allows, too.
+    pub accept_worse: bool,
 }
 
 impl Options {
@@ -162,6 +169,9 @@ impl Options {
             dry_run: false,
             external_data: false,
             probe: None,
+            report: None,
+            diagram: None,
+            accept_worse: false,
         }
     }
 }

@@ -3,9 +3,10 @@
 use std::time::Instant;
 
 use adntn_fit::data::ImageOptions;
+use adntn_fit::distill::Ended;
 use adntn_fit::quality::Metric;
 use adntn_fit::runner::Loaded;
-use adntn_onnx::{ExternalData, Model, Patch};
+use adntn_onnx::{ExternalData, Model, Patch, Staged};
 use adntn_passes::{Candidate, FindOptions, Survey, find_candidates_with};
 
 use crate::data::{Samples, prepare};
@@ -21,18 +22,25 @@ use crate::select::{Choice, Search, Selection, by_weight_error};
 use crate::settle::{Settled, settle};
 use crate::training::FitKind;
 use crate::trial::Bench;
-use crate::{calibrate, certify, check, describe, endtoend, layout, menu, quality, verify};
+use crate::{calibrate, certify, check, describe, endtoend, layout, menu, paths, quality, verify};
 
-/// Compiles a model as `options` say, telling `observer` how far it is.
-///
-/// # Errors
-/// See [`Error`]; nothing is written then.
-pub fn compile_with(options: &Options, observer: &mut dyn Observer) -> Result<Report, Error> {
+/// Compiles a model as `options` say: the report, and the model staged unless this is a dry run.
+pub(crate) fn run(options: &Options, observer: &mut dyn Observer) -> Result<(Report, Option<Staged>), Error> {
     Run { options, observer, notes: Vec::new(), seconds: Vec::new(), since: Instant::now(), phase: None }.compile()
 }
 
 /// Accuracies on two sets of samples that differ by more, beyond chance, are told.
 const ACCURACY_GAP: f64 = 0.01;
+/// Bytes of a model and its external data.
+fn total(staged: &Staged) -> u64 {
+    let written = staged.written();
+    written.model_bytes + written.data_bytes
+}
+
+/// Whether a fit was ended before all samples had been seen once: its generators are little more than their starts.
+fn ended_in_first_pass(training: &TrainingReport) -> bool {
+    training.ended == Ended::Interrupted && training.steps < training.fit_samples / training.batch.max(1)
+}
 
 struct Run<'o> {
     options: &'o Options,
@@ -50,10 +58,12 @@ struct Decision {
 }
 
 impl Run<'_> {
-    fn compile(mut self) -> Result<Report, Error> {
+    fn compile(mut self) -> Result<(Report, Option<Staged>), Error> {
         check::options(self.options)?;
+        paths::check(self.options, None)?;
         self.enter("reading");
         let model = Model::open(&self.options.input)?;
+        paths::check(self.options, Some(&model))?;
         let survey = find_candidates_with(&model, &FindOptions { min_elements: self.options.min_elements });
         check::weights(&self.options.input, &survey)?;
         check::patterns(self.options, &survey)?;
@@ -61,11 +71,13 @@ impl Run<'_> {
         layout::check(&chosen, self.options)?;
         self.note_kernel_legs(&chosen);
         if self.options.dry_run {
-            return self.dry_report(&model, &survey, &chosen, passed_over);
+            return Ok((self.dry_report(&model, &survey, &chosen, passed_over)?, None));
         }
 
         let samples = self.samples(&model)?;
+        self.go_on()?;
         let mut layers = self.layers(&model, &chosen, samples.as_ref())?;
+        self.go_on()?;
         let trained = self.options.fit == FitKind::EndToEnd;
         let (mut decision, training, rest) = if trained {
             self.train(&model, &mut layers, samples.as_ref())?
@@ -77,10 +89,10 @@ impl Run<'_> {
         self.enter("writing");
         let Settled { patch, rest, notes } = settle(&model, &mut layers, &mut decision.choice, rest)?;
         self.notes.extend(notes);
-        let written = self.write(&model, &patch)?;
+        let staged = self.stage(&model, &patch)?;
 
         self.enter("verifying");
-        let emitted = Model::open(&self.options.output)?;
+        let emitted = staged.model()?;
         let mut quality = None;
         let mut effects = layers.iter().map(|_| None).collect();
         let mut data = None;
@@ -110,7 +122,7 @@ impl Run<'_> {
         reports.sort_by_key(|r: &(usize, LayerReport)| r.0);
         let output = Some(FileReport {
             path: self.options.output.display().to_string(),
-            bytes: written,
+            bytes: total(&staged),
             parameters: describe::parameters(&emitted),
         });
         let rows = reports.into_iter().map(|(_, r)| r).collect();
@@ -120,7 +132,12 @@ impl Run<'_> {
         report.quality = quality;
         report.training = training;
         report.stopped = Some(describe::stopped(&layers, &decision.choice, &decision.selection));
-        Ok(report)
+        Ok((report, Some(staged)))
+    }
+
+    /// Ends here, with nothing to show, where the caller wants that.
+    fn go_on(&mut self) -> Result<(), Error> {
+        if self.observer.stop() { Err(Error::Interrupted) } else { Ok(()) }
     }
 
     fn enter(&mut self, phase: &'static str) {
@@ -370,6 +387,9 @@ impl Run<'_> {
             )
         })?;
         let outcome = endtoend::fit(model, layers, samples, self.options, self.observer)?;
+        if outcome.report.as_ref().is_some_and(ended_in_first_pass) {
+            return Err(Error::Interrupted);
+        }
         self.notes.extend(outcome.notes);
         let stopped = if layers.iter().all(|l| !l.has_gain()) { StopReason::NoGain } else { StopReason::Given };
         let accepted = vec![outcome.choice.clone()];
@@ -382,11 +402,19 @@ impl Run<'_> {
         self.options.for_layer(&candidate.layer, &candidate.weight)
     }
 
-    fn write(&mut self, model: &Model, patch: &Patch) -> Result<u64, Error> {
+    fn stage(&mut self, model: &Model, patch: &Patch) -> Result<Staged, Error> {
         let edited = model.apply(patch)?;
         let external = if self.options.external_data { ExternalData::Always } else { ExternalData::Auto };
-        let written = edited.write(&self.options.output, external)?;
-        Ok(written.model_bytes + written.data_bytes)
+        let staged = edited.stage(&self.options.output, external)?;
+        if external == ExternalData::Always && total(&staged) > model.size_bytes() {
+            drop(staged);
+            self.notes.push(
+                "--external-data changes nothing: with its tensors beside it the model would be larger than the input."
+                    .into(),
+            );
+            return Ok(edited.stage(&self.options.output, ExternalData::Auto)?);
+        }
+        Ok(staged)
     }
 
     fn dry_report(

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::model::Source;
-use crate::payload::{Detach, Payloads};
+use crate::payload::{Detach, Payloads, SMALLEST_EXTERNAL};
 use crate::plan::PatchPlan;
 use crate::rope::Rope;
 use crate::splice::splice;
-use crate::{Error, Model, Patch, write};
+use crate::stage::{self, Origin, Staged};
+use crate::{Error, Model, Patch};
 
 /// The most that a protobuf file may have, in bytes: lengths are signed 32-bit numbers in common decoders.
 const PROTOBUF_LIMIT: u64 = i32::MAX as u64;
@@ -76,19 +77,30 @@ impl Edited {
         Model::from_bytes(self.to_bytes(), None)
     }
 
-    /// Writes the model to `path`, replacing what is there, and large tensors to `path` + `.data` as `external` says.
-    /// Each file is written under another name in the same folder, flushed to the disk and then renamed, the data
-    /// first, so that `path` is at any time the old model or the new one. After an error everything is as before.
+    /// Writes the model to the folder of `path`, flushed to the disk but not under that name yet, and large tensors
+    /// beside it as `external` says: to a file named by their content, `NAME.onnx.0123456789abcdef.data`. Tensors of 64
+    /// KiB and more begin on pages there; gaps are shorter, and more of the smaller tensors stay inside, where both
+    /// files would take more than what the model was read from.
     ///
     /// # Errors
     /// [`Error::Write`] and [`Error::Target`] where the folder or file cannot be written; [`Error::TooLarge`] where
     /// the file would pass 2 GB but may not have, or has not enough that could be, external data.
-    pub fn write(&self, path: &Path, external: ExternalData) -> Result<Written, Error> {
-        self.write_within(path, external, PROTOBUF_LIMIT)
+    pub fn stage(&self, path: &Path, external: ExternalData) -> Result<Staged, Error> {
+        self.stage_within(path, external, PROTOBUF_LIMIT)
     }
 
-    /// The same with another size limit for the model file, in bytes.
-    pub(crate) fn write_within(&self, path: &Path, external: ExternalData, limit: u64) -> Result<Written, Error> {
+    /// Writes the model to `path`, replacing what is there: [`stage`](Self::stage), then [`Staged::commit`].
+    ///
+    /// # Errors
+    /// As for these; then everything is as before.
+    pub fn write(&self, path: &Path, external: ExternalData) -> Result<Written, Error> {
+        self.stage(path, external)?.commit()
+    }
+
+    /// [`stage`](Self::stage) with another size limit for the model file, in bytes.
+    pub(crate) fn stage_within(&self, path: &Path, external: ExternalData, limit: u64) -> Result<Staged, Error> {
+        let source = &*self.source;
+        let origin = || Origin { model: source.file, data: source.files.identities().to_vec() };
         let detached = match external {
             ExternalData::Always => true,
             ExternalData::Auto => self.len() > limit,
@@ -96,24 +108,39 @@ impl Edited {
         };
         if !detached {
             check_size(&self.embedded, limit)?;
-            return write::write(path, &self.embedded, None);
+            return Staged::new(path, &self.embedded, None, origin());
         }
-        let data_path = write::data_path(path)?;
-        let location = write::location(&data_path)?;
-        let (mut model, mut data) = self.detach(location, false)?;
-        if model.len() > limit {
-            (model, data) = self.detach(location, true)?;
-        }
+        let how = self.detachment(path, limit)?;
+        let (_, data) = self.detach("", how)?;
+        let location = stage::data_name(path, &data)?;
+        let (model, data) = self.detach(&location, how)?;
         check_size(&model, limit)?;
-        let data = (data.len() > 0).then_some((data_path.as_path(), &data));
-        write::write(path, &model, data)
+        Staged::new(path, &model, (data.len() > 0).then_some((location, &data)), origin())
     }
 
-    /// The model and its external data; `attributes`: also tensors in attributes.
-    fn detach(&self, location: &str, attributes: bool) -> Result<(Rope, Rope), Error> {
+    /// The first way to detach that keeps the files within the size of what was read, else the one that detaches most.
+    fn detachment(&self, path: &Path, limit: u64) -> Result<Detachment, Error> {
+        let name = stage::data_name(path, &Rope::default())?;
+        let plain = Detachment { attributes: false, smallest: SMALLEST_EXTERNAL, tight: false };
+        let attributes = self.detach(&name, plain)?.0.len() > limit;
+        let sizes = [1, 4, 16, 64, 256].map(|factor| factor * SMALLEST_EXTERNAL);
+        let ways = [false].into_iter().chain([true; 5]).zip([sizes[0]].into_iter().chain(sizes));
+        for (tight, smallest) in ways {
+            let how = Detachment { attributes, smallest, tight };
+            let (model, data) = self.detach(&name, how)?;
+            if model.len() <= limit && data.len() > 0 && model.len() + data.len() <= self.source.size_bytes() {
+                return Ok(how);
+            }
+        }
+        Ok(Detachment { attributes, smallest: SMALLEST_EXTERNAL, tight: true })
+    }
+
+    /// The model and its external data.
+    fn detach(&self, location: &str, how: Detachment) -> Result<(Rope, Rope), Error> {
         let source = &*self.source;
-        let detach = Detach { files: &source.files, attributes, location: location.to_owned(), data: Rope::default() };
-        let mut payloads = Payloads::Detach(detach);
+        let Detachment { attributes, smallest, tight } = how;
+        let (files, location, data) = (&source.files, location.to_owned(), Rope::default());
+        let mut payloads = Payloads::Detach(Detach { files, attributes, smallest, tight, location, data });
         let plan = PatchPlan::new(source.graph(), &self.patch, &source.files)?;
         let model = splice(&source.bytes, plan, &mut payloads)?;
         match payloads {
@@ -121,6 +148,14 @@ impl Edited {
             Payloads::Keep | Payloads::Embed(_) => Ok((model, Rope::default())),
         }
     }
+}
+
+/// Which tensors go to the data file, and how they lie there.
+#[derive(Clone, Copy)]
+struct Detachment {
+    attributes: bool,
+    smallest: u64,
+    tight: bool,
 }
 
 fn check_size(model: &Rope, limit: u64) -> Result<(), Error> {

@@ -14,7 +14,28 @@ use crate::{Error, ExternalProblem, TensorProblem, mapped, pb, tensor};
 #[derive(Debug, Default)]
 pub(crate) struct ExternalFiles {
     folder: Option<PathBuf>,
+    /// The folder of the model file itself, where the one named is a symbolic link.
+    real_folder: Option<PathBuf>,
     files: BTreeMap<String, Bytes>,
+    identities: Vec<Identity>,
+    paths: Vec<PathBuf>,
+}
+
+/// Which file it is, whatever its name. `None` where the system does not tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity(u64, u64);
+
+impl Identity {
+    #[cfg(unix)]
+    pub(crate) fn of(metadata: &Metadata) -> Option<Identity> {
+        use std::os::unix::fs::MetadataExt;
+        Some(Identity(metadata.dev(), metadata.ino()))
+    }
+
+    #[cfg(not(unix))]
+    pub(crate) fn of(_: &Metadata) -> Option<Identity> {
+        None
+    }
 }
 
 impl ExternalFiles {
@@ -22,7 +43,29 @@ impl ExternalFiles {
     pub(crate) fn new(folder: Option<&Path>) -> ExternalFiles {
         // The parent of a bare file name is the empty path, which no system call takes.
         let folder = folder.map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
-        ExternalFiles { folder: folder.map(Path::to_owned), files: BTreeMap::new() }
+        ExternalFiles { folder: folder.map(Path::to_owned), ..ExternalFiles::default() }
+    }
+
+    /// For a model file at `path`.
+    pub(crate) fn of_model(path: &Path) -> ExternalFiles {
+        let real = path.canonicalize().ok();
+        let real_folder = real.and_then(|real| real.parent().map(Path::to_owned));
+        ExternalFiles { real_folder, ..ExternalFiles::new(Some(path.parent().unwrap_or(Path::new("")))) }
+    }
+
+    /// A file that is there already, under the name that the model has for it.
+    pub(crate) fn insert(&mut self, location: String, content: Bytes) {
+        self.files.insert(location, content);
+    }
+
+    /// Which files these are.
+    pub(crate) fn identities(&self) -> &[Identity] {
+        &self.identities
+    }
+
+    /// Their paths as they were opened.
+    pub(crate) fn paths(&self) -> &[PathBuf] {
+        &self.paths
     }
 
     /// Opens the file that a checked, external tensor refers to and checks the range. `label` names the tensor.
@@ -33,7 +76,10 @@ impl ExternalFiles {
         if !self.files.contains_key(&reference.location) {
             check_location(&reference.location).map_err(external)?;
             let folder = self.folder.as_deref().ok_or_else(|| wrong(TensorProblem::NoFolder))?;
-            let bytes = open_plain(folder, &reference.location).map_err(external)?;
+            let real_folder = self.real_folder.as_deref();
+            let (bytes, named) = open_plain(folder, real_folder, &reference.location).map_err(external)?;
+            self.identities.extend(Identity::of(&named));
+            self.paths.push(folder.join(&reference.location));
             self.files.insert(reference.location.clone(), bytes);
         }
         let file = &self.files[&reference.location];
@@ -127,8 +173,9 @@ fn check_location(location: &str) -> Result<(), ExternalProblem> {
     Ok(())
 }
 
-/// Maps `folder/location`, where every part below `folder` is what it seems to be.
-fn open_plain(folder: &Path, location: &str) -> Result<Bytes, ExternalProblem> {
+/// Maps `folder/location`, where every part below `folder` is what it seems to be, or which is a file beside the model
+/// file itself: caches of downloads keep the files in one folder and links to them in another.
+fn open_plain(folder: &Path, real_folder: Option<&Path>, location: &str) -> Result<(Bytes, Metadata), ExternalProblem> {
     let io = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => ExternalProblem::NotFound,
         _ => ExternalProblem::Read(error),
@@ -139,7 +186,9 @@ fn open_plain(folder: &Path, location: &str) -> Result<Bytes, ExternalProblem> {
         path.push(part);
         named = fs::symlink_metadata(&path).map_err(io)?;
         if named.is_symlink() {
-            return Err(ExternalProblem::Symlink);
+            path = beside(real_folder, &folder.join(location)).ok_or(ExternalProblem::Symlink)?;
+            named = fs::symlink_metadata(&path).map_err(io)?;
+            break;
         }
     }
     // Before it is opened: opening a pipe would wait.
@@ -151,7 +200,13 @@ fn open_plain(folder: &Path, location: &str) -> Result<Bytes, ExternalProblem> {
     if !same_file(&named, &opened) {
         return Err(ExternalProblem::Replaced);
     }
-    mapped::map(&file).map_err(ExternalProblem::Read)
+    Ok((mapped::map(&file).map_err(ExternalProblem::Read)?, opened))
+}
+
+/// The file that `path` leads to, where it lies in `real_folder`.
+fn beside(real_folder: Option<&Path>, path: &Path) -> Option<PathBuf> {
+    let real = path.canonicalize().ok()?;
+    (real.parent() == Some(real_folder?)).then_some(real)
 }
 
 fn check_plain(metadata: &Metadata) -> Result<(), ExternalProblem> {

@@ -45,6 +45,7 @@ mod diagnose;
 mod edited;
 mod error;
 mod external;
+mod fault;
 mod index;
 mod mapped;
 mod model;
@@ -56,16 +57,19 @@ mod rope;
 mod schema;
 mod sparse;
 mod splice;
+mod stage;
+mod staged_file;
 mod tensor;
 mod tensors;
 mod wire;
-mod write;
 
 pub use edited::{Edited, ExternalData, Written};
 pub use error::{Error, ExternalProblem, SparseProblem, TensorProblem};
 pub use index::{GraphIndex, Use};
 pub use model::Model;
 pub use patch::Patch;
+pub use stage::{Staged, is_own_data};
+pub use staged_file::{StagedFile, check_target, commit_all};
 
 /// The messages of `onnx-ml.proto`, written by `cargo run -p adntn-onnx-regenerate`. Every `bytes` field is a
 /// [`bytes::Bytes`], a slice of the mapped file.

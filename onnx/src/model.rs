@@ -4,14 +4,14 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
 
 use crate::diagnose::diagnose;
-use crate::external::ExternalFiles;
+use crate::external::{ExternalFiles, Identity};
 use crate::names::{self, View};
 use crate::plan::PatchPlan;
 use crate::tensors::Found;
@@ -29,7 +29,6 @@ pub struct Model {
     index: GraphIndex,
     /// Whether every node stands after those it reads from.
     sorted: bool,
-    external_bytes: u64,
 }
 
 /// What edits of a model go back to.
@@ -38,22 +37,34 @@ pub(crate) struct Source {
     pub bytes: Bytes,
     pub proto: pb::ModelProto,
     pub files: ExternalFiles,
+    /// The file they were read from.
+    pub file: Option<Identity>,
+    /// Size of the external data that the model refers to, each stretch once, in bytes.
+    pub external_bytes: u64,
 }
 
 impl Source {
     pub(crate) fn graph(&self) -> &pb::GraphProto {
         self.proto.graph.as_ref().expect("a model without a graph is refused when it is read")
     }
+
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.bytes.len() as u64 + self.external_bytes
+    }
 }
 
 impl Model {
-    /// Maps and checks the file `path`, and the external data files it names, which must lie in or under its folder.
+    /// Maps and checks the file `path`, and the external data files it names, which must lie in or under its folder;
+    /// where they are symbolic links, beside the model file itself.
     ///
     /// # Errors
     /// [`Error::InFile`] with the reason: the file cannot be read, is no ONNX model, or breaks one of the rules in the
     /// description of [`Model`].
     pub fn open(path: &Path) -> Result<Model, Error> {
-        let open = || Self::from_bytes(map_regular(path)?, Some(path.parent().unwrap_or(Path::new(""))));
+        let open = || {
+            let (bytes, file) = map_regular(path)?;
+            Self::assemble(bytes, ExternalFiles::of_model(path), file)
+        };
         open().map_err(|error| error.in_file(path))
     }
 
@@ -63,8 +74,12 @@ impl Model {
     /// As for [`open`](Self::open), without the name of the file; also where the model has external data and
     /// `external_dir` is `None`.
     pub fn from_bytes(bytes: Bytes, external_dir: Option<&Path>) -> Result<Model, Error> {
+        Self::assemble(bytes, ExternalFiles::new(external_dir), None)
+    }
+
+    /// Checks a model whose external data are `files`, or where those look for them.
+    pub(crate) fn assemble(bytes: Bytes, mut files: ExternalFiles, file: Option<Identity>) -> Result<Model, Error> {
         let proto = decode(&bytes)?;
-        let mut files = ExternalFiles::new(external_dir);
         let mut spans = BTreeSet::new();
         tensors::for_each(&proto, &mut |found, label| {
             let tensor = match found {
@@ -77,11 +92,11 @@ impl Model {
             }
             Ok(())
         })?;
-        let source = Source { bytes, proto, files };
+        let external_bytes = spans.iter().map(|span| span.end - span.start).sum();
+        let source = Source { bytes, proto, files, file, external_bytes };
         let sorted = names::check(&View::new(source.graph()))?.is_none();
         let index = GraphIndex::new(source.graph());
-        let external_bytes = spans.iter().map(|span| span.end - span.start).sum();
-        Ok(Model { source: Arc::new(source), index, sorted, external_bytes })
+        Ok(Model { source: Arc::new(source), index, sorted })
     }
 
     /// The decoded view of the whole model.
@@ -103,7 +118,12 @@ impl Model {
 
     /// Size of the file and of the external data that it refers to (each stretch once), in bytes.
     pub fn size_bytes(&self) -> u64 {
-        self.source.bytes.len() as u64 + self.external_bytes
+        self.source.size_bytes()
+    }
+
+    /// The files that hold its external data, as they were opened.
+    pub fn external_files(&self) -> &[PathBuf] {
+        self.source.files.paths()
     }
 
     /// Lookup tables over the main graph.
@@ -190,7 +210,7 @@ impl Model {
     }
 }
 
-fn map_regular(path: &Path) -> Result<Bytes, Error> {
+fn map_regular(path: &Path) -> Result<(Bytes, Option<Identity>), Error> {
     let read = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => Error::NotFound,
         _ => Error::Read(error),
@@ -204,7 +224,8 @@ fn map_regular(path: &Path) -> Result<Bytes, Error> {
         return Err(Error::NotRegular);
     }
     let file = File::open(path).map_err(read)?;
-    mapped::map(&file).map_err(Error::Read)
+    let identity = file.metadata().ok().as_ref().and_then(Identity::of);
+    Ok((mapped::map(&file).map_err(Error::Read)?, identity))
 }
 
 /// Decodes the messages, of which a graph, an IR version and, from version 3 on, operator sets are needed.

@@ -9,10 +9,16 @@ use crate::rope::Rope;
 use crate::schema::{Kind, number};
 use crate::{Error, pb, tensor, wire};
 
-/// Smallest tensor that goes into an external file, in bytes.
-const SMALLEST_EXTERNAL: u64 = 1024;
-/// Offsets of external data are multiples of this, in bytes: a page, so that readers can map each tensor.
+/// Smallest tensor that goes into an external file where nothing speaks for a larger one, in bytes.
+pub(crate) const SMALLEST_EXTERNAL: u64 = 1024;
+/// A page, in bytes: readers can map a tensor that begins on one.
 const PAGE: u64 = 4096;
+/// From this size on a tensor begins on a page, in bytes: below it the gap would be more than a sixteenth.
+const ON_PAGES: u64 = 16 * PAGE;
+/// Where smaller tensors begin, in bytes: a cache line.
+const LINE: u64 = 64;
+/// Where all tensors begin if every byte counts: enough for elements of every type that runtimes compute with.
+const WORD: u64 = 8;
 
 /// What becomes of the tensors' data.
 pub(crate) enum Payloads<'a> {
@@ -29,6 +35,10 @@ pub(crate) struct Detach<'a> {
     pub files: &'a ExternalFiles,
     /// Also tensors in attributes, which fewer runtimes read.
     pub attributes: bool,
+    /// Tensors of fewer bytes stay inside.
+    pub smallest: u64,
+    /// Whether gaps between tensors are kept as short as can be.
+    pub tight: bool,
     /// Its name, as the model refers to it.
     pub location: String,
     pub data: Rope,
@@ -65,7 +75,7 @@ impl Detach<'_> {
         let proto = source.proto;
         let wrong = |problem| Error::Tensor { tensor: proto.name().to_owned(), problem };
         let here = self.attributes || source.kind == Kind::Initializer;
-        if here && tensor::byte_count(proto).map_err(wrong)? >= SMALLEST_EXTERNAL {
+        if here && tensor::byte_count(proto).map_err(wrong)? >= self.smallest {
             let bytes =
                 if external { Some(self.files.data(proto)?) } else { tensor::raw_bytes(proto).map_err(wrong)? };
             if let Some(bytes) = bytes {
@@ -77,7 +87,12 @@ impl Detach<'_> {
 
     /// Puts `bytes` into the file and the reference into the tensor.
     fn refer(&mut self, source: &Source, bytes: Bytes) -> Result<Rope, Error> {
-        let offset = self.data.len().next_multiple_of(PAGE);
+        let step = match bytes.len() as u64 {
+            _ if self.tight => WORD,
+            ON_PAGES.. => PAGE,
+            _ => LINE,
+        };
+        let offset = self.data.len().next_multiple_of(step);
         self.data.push(vec![0; (offset - self.data.len()) as usize]);
         let length = bytes.len();
         self.data.push(bytes);

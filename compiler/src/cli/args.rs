@@ -1,6 +1,6 @@
 //! The arguments of `adntn-compile`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use adntn_compiler::{
     Activation, Augment, CoreType, Error, FitKind, GeneratorChoice, ImageOptions, KernelLegs, LayoutChoice, LossKind,
@@ -225,7 +225,11 @@ pub(crate) struct Args {
     #[arg(long, help_heading = "Output")]
     dry_run: bool,
 
-    /// Write the tensors into OUT.onnx.data instead of the model file.
+    /// Write even a model that loses more quality than the tolerance allows; without this that is exit code 3 and no file.
+    #[arg(long, help_heading = "Output")]
+    accept_worse: bool,
+
+    /// Write the tensors into a file beside the model, OUT.onnx.HASH.data, named by its content; the old one is removed.
     #[arg(long, help_heading = "Output")]
     external_data: bool,
 
@@ -266,13 +270,15 @@ impl Args {
         options.min_elements = self.min_elements.unwrap_or(options.min_elements);
         options.seed = self.seed;
         options.dry_run = self.dry_run;
+        options.report.clone_from(&self.report);
+        options.diagram.clone_from(&self.diagram);
+        options.accept_worse = self.accept_worse;
         options.external_data = self.external_data;
         options.legs = self.legs.map(usize::from);
         options.fit = self.fit;
         options.generators.clone_from(&self.generator);
         options.training = self.training();
         self.check_training()?;
-        self.check_paths()?;
         Ok(options)
     }
 
@@ -340,45 +346,6 @@ impl Args {
             None => Ok(()),
         }
     }
-
-    /// Report and diagram must not end up in a model or in each other.
-    fn check_paths(&self) -> Result<(), Error> {
-        let is = |path: &Path, other: Option<&PathBuf>| other.is_some_and(|other| same_file(path, other));
-        for (what, path) in [("report", &self.report), ("diagram", &self.diagram)] {
-            let Some(path) = path else { continue };
-            if is(path, Some(&self.input)) || is(path, self.output.as_ref()) {
-                let path = path.display();
-                return Err(Error::Usage(format!("{path}: the {what} would overwrite a model: choose another path")));
-            }
-        }
-        match &self.diagram {
-            Some(path) if is(path, self.report.as_ref()) => Err(Error::Usage(format!(
-                "{}: report and diagram cannot be one file: choose another path for one of them",
-                path.display()
-            ))),
-            _ => Ok(()),
-        }
-    }
-
-    /// Where the diagram goes.
-    pub(crate) fn diagram(&self) -> Option<&PathBuf> {
-        self.diagram.as_ref()
-    }
-
-    /// Where the JSON report goes.
-    pub(crate) fn report(&self) -> Option<&PathBuf> {
-        self.report.as_ref()
-    }
-}
-
-/// Whether two paths name one file, which need not exist.
-fn same_file(a: &Path, b: &Path) -> bool {
-    let resolved = |path: &Path| {
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        path.canonicalize()
-            .or_else(|_| Ok::<_, std::io::Error>(folder.canonicalize()?.join(path.file_name().unwrap_or_default())))
-    };
-    a == b || matches!((resolved(a), resolved(b)), (Ok(a), Ok(b)) if a == b)
 }
 
 /// Parses `0.01` or `1%`.

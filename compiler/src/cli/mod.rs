@@ -1,23 +1,27 @@
 //! Command line: arguments in, human report and exit code out.
 
 mod args;
+mod plain;
 mod progress;
 mod quality;
+mod signals;
 mod text;
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use adntn_compiler::{Error, FitKind, Probe, compile_with};
+use adntn_compiler::{Error, Probe, Report, compile_staged};
 use clap::Parser as _;
 
 use args::Args;
+use text::Outcome;
 
-/// Exit code after a second Ctrl-C: 128 and the number of the signal.
-const INTERRUPTED: i32 = 130;
+/// Exit code of a run that was ended early and wrote the best it had found.
+const ENDED_EARLY: u8 = 4;
+
+/// Characters of a word in a log line, with its colours.
+const LONGEST_LOGGED: usize = 120;
 
 /// Parses the command line, compiles and prints.
 pub(crate) fn run() -> ExitCode {
@@ -28,50 +32,46 @@ pub(crate) fn run() -> ExitCode {
     start_logging(args.verbose);
     quiet_panics();
     match compile(&args) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             let style = console::Style::new().for_stderr().red().bold();
-            say(&format!("{} {error}", style.apply_to("error:")));
+            say(&format!("{} {}", style.apply_to("error:"), plain::clean(&error.to_string())));
             ExitCode::from(error.exit_code())
         }
     }
 }
 
-fn compile(args: &Args) -> Result<(), Error> {
+fn compile(args: &Args) -> Result<ExitCode, Error> {
     let mut options = args.options()?;
     options.probe = std::env::current_exe().ok().map(Probe::new);
-    for (what, path) in [("report", args.report()), ("diagram", args.diagram())] {
+    for (what, path) in [("report", &options.report), ("diagram", &options.diagram)] {
         if let Some(path) = path {
             check_writable(what, path)?;
         }
     }
-    let stop = if options.fit == FitKind::EndToEnd { stop_on_interrupt() } else { Arc::default() };
-    let mut progress = progress::Bars::new(stop);
-    let result = compile_with(&options, &mut progress);
+    let mut progress = progress::Bars::new(signals::watch());
+    let result = compile_staged(&options, &mut progress);
     progress.finish();
-    let report = result?;
-    if let Some(path) = args.report() {
-        let json = serde_json::to_string_pretty(&report).map_err(|e| Error::Internal(e.to_string()))?;
-        write_whole(path, &(json + "\n"))?;
+    let compiled = result?;
+    let early = compiled.is_interrupted();
+    if let Err(refused) = compiled.check() {
+        if matches!(refused, Error::OutsideTolerance { .. }) {
+            show(compiled.report(), Outcome::Refused);
+        }
+        return Err(refused);
     }
-    if let Some(path) = args.diagram() {
-        write_whole(path, &report.diagram()?)?;
-    }
-    say(&text::render(&report, options.dry_run));
-    Ok(())
+    let report = compiled.save()?;
+    show(&report, if options.dry_run { Outcome::DryRun } else { Outcome::Written });
+    Ok(if early { ExitCode::from(ENDED_EARLY) } else { ExitCode::SUCCESS })
 }
 
-/// A flag that the first Ctrl-C sets, so that a fit ends with the best it has found; the second one ends the program.
-fn stop_on_interrupt() -> Arc<AtomicBool> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stop);
-    // Fails only where the system has no signals; Ctrl-C then does what it does everywhere.
-    let _ = ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
-            std::process::exit(INTERRUPTED);
-        }
+/// Prints a report, whose texts may come from the model.
+fn show(report: &Report, outcome: Outcome) {
+    let cleaned = serde_json::to_value(report).and_then(|mut value| {
+        plain::clean_all(&mut value);
+        serde_json::from_value::<Report>(value)
     });
-    stop
+    say(&text::render(cleaned.as_ref().unwrap_or(report), outcome));
 }
 
 /// What cannot be written must be known before minutes are spent.
@@ -80,24 +80,14 @@ fn check_writable(what: &str, path: &Path) -> Result<(), Error> {
     if !folder.is_dir() {
         return Err(Error::Usage(format!("{}: the {what}'s folder does not exist", path.display())));
     }
-    let probe = tempfile::NamedTempFile::new_in(folder);
+    let probe = tempfile::tempfile_in(folder);
     probe.map(drop).map_err(|source| Error::Write { path: path.to_path_buf(), source })
-}
-
-/// Writes a text file whole or not at all.
-fn write_whole(path: &Path, text: &str) -> Result<(), Error> {
-    let fail = |source| Error::Write { path: path.to_path_buf(), source };
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(fail)?;
-    file.write_all(text.as_bytes()).map_err(fail)?;
-    file.persist(path).map_err(|e| fail(e.error))?;
-    Ok(())
 }
 
 /// Everything for people goes to standard error, so that standard output stays free for pipelines.
 pub(super) fn say(text: &str) {
     // A closed standard error leaves nobody to tell.
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", plain::lines(text));
 }
 
 fn start_logging(verbose: u8) {
@@ -108,15 +98,30 @@ fn start_logging(verbose: u8) {
     };
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| filter.into());
     // Fails only when a subscriber is installed already.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().try_init();
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Log).without_time().try_init();
 }
 
-/// A panic inside tract is caught and reported as one sentence; its backtrace would only confuse.
+/// Standard error for log lines: what it does not take is lost, since a log must not end the run.
+struct Log;
+
+impl io::Write for Log {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = plain::lines(&String::from_utf8_lossy(line));
+        let words: Vec<String> = text.split(' ').map(|word| plain::cut(word, LONGEST_LOGGED)).collect();
+        let _ = io::stderr().write_all(words.join(" ").as_bytes());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A panic of the runner is caught and reported as one sentence; its backtrace would only confuse.
 fn quiet_panics() {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        let in_tract = info.location().is_some_and(|l| l.file().contains("tract") || l.file().contains("ndarray"));
-        if !in_tract {
+        if !adntn_fit::runner::is_guarded() {
             default(info);
         }
     }));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use adntn_compiler::{Event, Observer, Progress};
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::say;
+use super::{plain, say};
 
 /// Follows a compilation on standard error.
 pub(crate) struct Bars {
@@ -34,6 +34,11 @@ impl Bars {
 
     pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();
+    }
+
+    /// Names in it may come from the model.
+    fn message(&self, text: &str) {
+        self.bar.set_message(plain::clean(text));
     }
 
     fn style(&self, template: &str) {
@@ -63,7 +68,7 @@ impl Bars {
         self.bar.set_position(p.step as u64);
         self.bar.set_prefix(left);
         let ending = if self.stop.load(Ordering::Relaxed) { "ending, " } else { "" };
-        self.bar.set_message(format!("{ending}{message}"));
+        self.message(&format!("{ending}{message}"));
     }
 }
 
@@ -74,7 +79,7 @@ impl Observer for Bars {
                 name.clone_into(&mut self.phase);
                 self.bar.unset_length();
                 self.style("{spinner} {msg} [{elapsed}]");
-                self.bar.set_message(name.to_owned());
+                self.message(name);
             }
             Event::Fit { layer, generator, step, steps, error } => {
                 if step == 0 {
@@ -83,7 +88,7 @@ impl Observer for Bars {
                     self.style("{spinner} {msg} {bar:20} {pos}/{len} {eta} left");
                 }
                 self.bar.set_position(step as u64 + 1);
-                self.bar.set_message(format!("fitting {layer} ({generator}): output error {:.1}%", error * 100.0));
+                self.message(&format!("fitting {layer} ({generator}): output error {:.1}%", error * 100.0));
             }
             Event::Cache { done, all } => {
                 if self.lines && done == all {
@@ -107,7 +112,7 @@ impl Observer for Bars {
                 self.trials += 1;
                 self.style("{spinner} {msg} [{elapsed}]");
                 let verdict = if accepted { "kept" } else { "too far" };
-                self.bar.set_message(format!(
+                self.message(&format!(
                     "{}: trial {}, weights {:.1}x smaller, expected loss {:.2}% ({verdict})",
                     self.phase,
                     self.trials,

@@ -7,10 +7,28 @@ use adntn_compiler::{Arrangement as _, Ended, Report, Topology};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use console::Style;
 
+use super::plain::cut;
 use super::quality;
 
+/// Characters of a name in a table.
+const NAME: usize = 28;
+/// Characters of an operator in a table.
+const OP: usize = 18;
+
+/// What became of a compilation's files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// They have their names.
+    Written,
+    /// Outside the tolerance: there are none.
+    Refused,
+    /// There were to be none.
+    DryRun,
+}
+
 /// The report as aligned text, coloured when standard error is a terminal that wants it.
-pub(crate) fn render(report: &Report, dry_run: bool) -> String {
+pub(crate) fn render(report: &Report, outcome: Outcome) -> String {
+    let dry_run = outcome == Outcome::DryRun;
     let mut text = String::new();
     if report.layers.is_empty() {
         text.push_str("No dense weight was found that could be replaced.\n");
@@ -61,7 +79,10 @@ pub(crate) fn render(report: &Report, dry_run: bool) -> String {
             .map(|s| format!("{} {:.1}", s.phase, s.seconds))
             .collect();
         let _ = writeln!(text, "Time      {total:.1} s ({})", parts.join(", "));
-        let _ = write!(text, "Written   {}", output.path);
+        let _ = match outcome {
+            Outcome::Refused => write!(text, "Written   nothing"),
+            _ => write!(text, "Written   {}", output.path),
+        };
     } else {
         let _ =
             write!(text, "\nFile      {}: {}, nothing written (dry run)", report.input.path, bytes(report.input.bytes));
@@ -157,8 +178,8 @@ fn layers(rows: &[LayerReport]) -> String {
         };
         let ratio = Cell::new(if row.replaced { format!("{:.1}x", row.ratio) } else { "–".into() });
         table.add_row(vec![
-            Cell::new(&row.layer),
-            Cell::new(&row.op),
+            Cell::new(cut(&row.layer, NAME)),
+            Cell::new(cut(&row.op, OP)),
             Cell::new(shape),
             Cell::new(count(row.parameters_before)),
             Cell::new(count(row.parameters_after)),
@@ -184,9 +205,9 @@ fn candidates(rows: &[LayerReport]) -> String {
             (None, None) => String::new(),
         };
         table.add_row(vec![
-            row.layer.clone(),
-            row.op.clone(),
-            row.weight.clone(),
+            cut(&row.layer, NAME),
+            cut(&row.op, OP),
+            cut(&row.weight, NAME),
             dims(&row.shape),
             count(row.parameters_before),
             bytes(row.bytes_before),
@@ -200,9 +221,9 @@ fn skipped(report: &Report) -> String {
     let mut table = table(&["  node", "op", "weight", "shape", "why"], &[]);
     for row in &report.skipped {
         table.add_row(vec![
-            format!("  {}", row.node),
-            row.op.clone(),
-            row.weight.clone(),
+            format!("  {}", cut(&row.node, NAME)),
+            cut(&row.op, OP),
+            cut(&row.weight, NAME),
             dims(&row.shape),
             row.reason.clone(),
         ]);
@@ -215,7 +236,7 @@ fn trimmed(table: &Table) -> String {
 }
 
 fn dims(shape: &[i64]) -> String {
-    shape.iter().map(i64::to_string).collect::<Vec<_>>().join("×")
+    cut(&shape.iter().map(i64::to_string).collect::<Vec<_>>().join("×"), NAME)
 }
 
 /// A topology as the literature writes it.

@@ -10,13 +10,32 @@ use tract_onnx::tract_hir::infer::InferenceModelExt as _;
 use crate::error::Error;
 use crate::text::{self, one_line};
 
+std::thread_local! {
+    /// How many calls into tract this thread is in.
+    static GUARDED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Whether this thread runs code of tract, whose panics are caught and become errors.
+#[must_use]
+pub fn is_guarded() -> bool {
+    GUARDED.with(Cell::get) > 0
+}
+
+/// Catches panics of `f`, which calls into tract.
+fn caught<T>(f: impl FnOnce() -> T) -> std::thread::Result<T> {
+    GUARDED.with(|depth| depth.set(depth.get() + 1));
+    let result = catch_unwind(AssertUnwindSafe(f));
+    GUARDED.with(|depth| depth.set(depth.get() - 1));
+    result
+}
+
 /// Runs `f` and makes errors of tract's errors and panics. `place` says at which node it panicked.
 pub(super) fn guarded<T>(
     action: &'static str,
     f: impl FnOnce() -> TractResult<T>,
     place: impl FnOnce() -> Option<String>,
 ) -> Result<T, Error> {
-    match catch_unwind(AssertUnwindSafe(f)) {
+    match caught(f) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(e)) => Err(Error::Runtime { action, problem: one_line(&format!("{e:#}")) }),
         Err(payload) => {
@@ -38,7 +57,7 @@ pub(super) fn node_text(name: &str, operator: &str) -> String {
 
 /// Whether `f` panics.
 fn panics<T>(f: impl FnOnce() -> T) -> bool {
-    catch_unwind(AssertUnwindSafe(f)).is_err()
+    caught(f).is_err()
 }
 
 /// The first node at which tract panics while it reads the graph.

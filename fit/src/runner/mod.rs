@@ -19,6 +19,7 @@ use tract_onnx::prelude::{
 use tract_onnx::tract_hir::infer::Factoid as _;
 
 use axes::{Dim, Rows};
+pub use guard::is_guarded;
 use guard::{Last, guarded, node_text};
 use optimise::optimised;
 pub use output::{Element, Output};

@@ -52,8 +52,8 @@ fn auto_detaches_no_more_than_the_limit_needs() {
     let path = folder.path().join("m.onnx");
     let edited = unchanged();
     let all = edited.len();
-    for (limit, data_bytes) in [(all, 0), (all - 1, 4000), (5000, 4000), (1000, 4096 + 4000)] {
-        let written = edited.write_within(&path, ExternalData::Auto, limit).unwrap();
+    for (limit, data_bytes) in [(all, 0), (all - 1, 4000), (5000, 4000), (1000, 4000 + 4000)] {
+        let written = edited.stage_within(&path, ExternalData::Auto, limit).unwrap().commit().unwrap();
         assert_eq!(written.data_bytes, data_bytes, "limit {limit}");
         assert!(written.model_bytes <= limit);
         let read = Model::open(&path).unwrap();
@@ -70,7 +70,7 @@ fn what_cannot_get_small_enough_is_refused() {
     for (external, limit) in
         [(ExternalData::Never, edited.len() - 1), (ExternalData::Auto, 50), (ExternalData::Always, 50)]
     {
-        let error = edited.write_within(&path, external, limit).unwrap_err();
+        let error = edited.stage_within(&path, external, limit).unwrap_err();
         assert!(matches!(error, Error::TooLarge { .. }), "{error}");
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
