@@ -48,6 +48,20 @@ pub(crate) struct Samples {
     fixed: Option<usize>,
 }
 
+/// The share of samples that a model gets right.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Accuracy {
+    pub(crate) share: f64,
+    pub(crate) samples: usize,
+}
+
+impl Accuracy {
+    /// Its standard error, squared.
+    pub(crate) fn variance(self) -> f64 {
+        self.share * (1.0 - self.share) / self.samples.max(1) as f64
+    }
+}
+
 impl Samples {
     /// Whether some of the samples came as images.
     pub(crate) fn has_images(&self) -> bool {
@@ -77,10 +91,10 @@ impl Samples {
         }
     }
 
-    /// The original's accuracy on the selection samples and on the held-out ones, each with the number of samples; `None`
+    /// The original's accuracy on the selection samples and on the held-out ones; `None`
     /// where a set has no labels, or no output holds classes.
-    pub(crate) fn accuracies(&self, model: &Model) -> Result<Option<((f64, usize), (f64, usize))>, Error> {
-        let of = |set: &Dataset| -> Result<Option<(f64, usize)>, Error> {
+    pub(crate) fn accuracies(&self, model: &Model) -> Result<Option<[Accuracy; 2]>, Error> {
+        let of = |set: &Dataset| -> Result<Option<Accuracy>, Error> {
             let chosen: Vec<usize> = (0..set.samples() - set.samples() % self.block.max(1))
                 .take(MOST_ACCURACY.next_multiple_of(self.block.max(1)))
                 .collect();
@@ -89,12 +103,16 @@ impl Samples {
             let outputs = crate::trial::run(model, Patch::default(), &set, &[])?;
             let judge = self.yardstick.judge(outputs, Some(labels))?;
             let verdict = judge.compare(judge.reference());
-            Ok(verdict.outputs.iter().find_map(|c| c.figures.accuracy).map(|(share, _)| (share, set.samples())))
+            Ok(verdict
+                .outputs
+                .iter()
+                .find_map(|c| c.figures.accuracy)
+                .map(|(share, _)| Accuracy { share, samples: set.samples() }))
         };
         if self.held_out.labels().is_none() || self.selection.labels().is_none() {
             return Ok(None);
         }
-        Ok(of(&self.selection)?.zip(of(&self.held_out)?))
+        Ok(of(&self.selection)?.zip(of(&self.held_out)?).map(|(here, there)| [here, there]))
     }
 
     /// How many samples the model takes at once, if it is tied to a number.

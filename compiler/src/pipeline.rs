@@ -277,15 +277,14 @@ impl Run<'_> {
     /// Warns where labels tell that the original knows the calibration samples, or the held-out ones, much better than the
     /// others: it was trained on them, or they are of another kind.
     fn note_labels(&mut self, model: &Model, samples: &Samples) -> Result<(), Error> {
-        let Some((here, there)) = samples.accuracies(model)? else { return Ok(()) };
-        let deviation = |(share, n): (f64, usize)| share * (1.0 - share) / n.max(1) as f64;
-        let gap = there.0 - here.0;
-        if gap.abs() > ACCURACY_GAP && gap.abs() > 3.0 * (deviation(here) + deviation(there)).sqrt() {
+        let Some([here, there]) = samples.accuracies(model)? else { return Ok(()) };
+        let gap = (there.share - here.share).abs();
+        if gap > ACCURACY_GAP && gap > 3.0 * (here.variance() + there.variance()).sqrt() {
             self.notes.push(format!(
                 "The original's accuracy is {:.2}% on the calibration samples and {:.2}% on the held-out ones: one of the sets \
                  may hold samples that it was trained on, or samples of another kind. Held-out samples have to be new to it.",
-                here.0 * 100.0,
-                there.0 * 100.0
+                here.share * 100.0,
+                there.share * 100.0
             ));
         }
         Ok(())

@@ -86,12 +86,15 @@ pub(super) fn broadcast(values: &[&Value]) -> Value {
     let rank = all.iter().map(|dims| dims.len()).max().unwrap_or(0);
     let extent = |axis: usize| {
         let own = all.iter().filter_map(|dims| dims.get((dims.len() + axis).checked_sub(rank)?).copied());
-        own.fold(Some(1), |wide, dim| match (wide, dim) {
-            (Some(1), other) => other,
-            (other, Some(1)) => other,
-            (Some(one), _) | (_, Some(one)) => Some(one),
-            (None, None) => None,
-        })
+        let mut wide = Some(1);
+        for dim in own {
+            wide = match (wide, dim) {
+                (Some(1), other) | (other, Some(1)) => other,
+                (Some(one), _) | (_, Some(one)) => Some(one),
+                (None, None) => None,
+            };
+        }
+        wide
     };
     Value::of_shape((0..rank).map(extent).collect())
 }
