@@ -30,7 +30,7 @@ use draw::Draw;
 use prost::Message as _;
 
 /// Cases of the smoke.
-const CASES: u64 = 60;
+const CASES: u64 = 300;
 /// Models beyond it, in bytes, are no seeds.
 const SEED_BYTES: u64 = 70_000;
 
@@ -196,7 +196,12 @@ fn made_up_and_broken_inputs_end_in_order() {
         let dir = tempfile::tempdir().unwrap();
         let (args, made) = make(seed, case, &seeds, dir.path());
         let name = format!("ADNTN_FUZZ_SEED={seed} ADNTN_FUZZ_CASE={case}");
-        Some(run::check(dir.path(), &args).map_err(|what| {
+        let written = dir.path().join("out.onnx");
+        let result = run::check(dir.path(), &args).and_then(|code| {
+            let again = code == 0 && case % 4 == 0 && written.exists();
+            if again { run::reload(dir.path()).map(|()| code) } else { Ok(code) }
+        });
+        Some(result.map_err(|what| {
             let kept = format!("{seed}-{case}");
             format!("{name}: {}", finding(dir.path(), &kept, &args, &made, &what))
         }))

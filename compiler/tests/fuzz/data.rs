@@ -20,7 +20,7 @@ struct Array {
 
 /// Writes samples for `graph` into `dir` and gives the arguments that name them.
 pub fn write(draw: &mut Draw, graph: &pb::GraphProto, dir: &Path) -> Vec<String> {
-    let count = draw.pick(&[0, 1, 2, 7, 16, 24, 24, 32, 32]);
+    let count = draw.pick(&[0, 1, 7, 16, 24, 32, 32, 40, 48]);
     let wrong = draw.chance(40);
     let mut arrays: Vec<Array> = graph
         .input

@@ -16,8 +16,12 @@ const PROCESSOR: u64 = 20;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// The longest line of an error, in bytes.
 const LINE: usize = 2000;
-/// What the command may leave beside the files that it was given.
-const OUTPUTS: [&str; 4] = ["out.onnx", "out.onnx.data", "report.json", "diagram.svg"];
+
+/// Whether the command may leave `name` beside the files that it was given.
+fn is_output(name: &str) -> bool {
+    matches!(name, "out.onnx" | "report.json" | "diagram.svg")
+        || name.starts_with("out.onnx.") && name.ends_with(".data")
+}
 
 /// Every file under `dir` with its content.
 fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -38,7 +42,8 @@ pub fn check(dir: &Path, args: &[String]) -> Result<i32, String> {
     let before = files(dir);
     let scratch = tempfile::tempdir().unwrap();
     let log = tempfile::NamedTempFile::new().unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_adntn-compile"));
+    let program = std::env::var_os("ADNTN_FUZZ_COMMAND").unwrap_or(env!("CARGO_BIN_EXE_adntn-compile").into());
+    let mut command = Command::new(program);
     command.args(["in.onnx", "out.onnx"]).args(args).current_dir(dir).stdin(Stdio::null()).stdout(Stdio::piped());
     command.stderr(log.reopen().unwrap()).env("NO_COLOR", "1").env("TMPDIR", scratch.path());
     command.env("RAYON_NUM_THREADS", "1").env("RUST_BACKTRACE", "0");
@@ -67,7 +72,11 @@ pub fn check(dir: &Path, args: &[String]) -> Result<i32, String> {
     if !printed.is_empty() {
         return broken("something on standard output");
     }
-    if let Some(word) = ["panicked", "internal error", "RUST_BACKTRACE"].iter().find(|w| stderr.contains(**w)) {
+    // That the runner panicked at a node is a reason for a note; what the standard library prints of a panic is none.
+    if let Some(word) = ["' panicked", ") panicked", "it panicked (", "internal error", "RUST_BACKTRACE"]
+        .iter()
+        .find(|w| stderr.contains(**w))
+    {
         return broken(&format!("standard error says '{word}'"));
     }
     if stderr.chars().any(|c| c.is_control() && c != '\n') {
@@ -79,10 +88,15 @@ pub fn check(dir: &Path, args: &[String]) -> Result<i32, String> {
         return broken("an error is not one line that ends the output");
     }
     let mut after = files(dir);
-    let made: BTreeMap<_, _> = OUTPUTS
-        .iter()
-        .filter_map(|name| after.remove_entry(&dir.join(name)).map(|(_, bytes)| (*name, bytes)))
-        .collect();
+    let mut made: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    after.retain(|path, bytes| {
+        let name = path.strip_prefix(dir).unwrap_or(path).to_string_lossy().into_owned();
+        let kept = before.contains_key(path) || !is_output(&name);
+        if !kept {
+            made.insert(name, std::mem::take(bytes));
+        }
+        kept
+    });
     if before != after {
         let changed = after.iter().filter(|(path, bytes)| before.get(*path) != Some(bytes)).map(|(path, _)| path);
         let gone = before.keys().filter(|path| !after.contains_key(*path));
@@ -92,11 +106,14 @@ pub fn check(dir: &Path, args: &[String]) -> Result<i32, String> {
         return broken("temporary files are left");
     }
     let dry = args.iter().any(|a| a == "--dry-run");
-    if (code != 0 || dry) && (made.contains_key("out.onnx") || made.contains_key("out.onnx.data")) {
+    if (code != 0 || dry) && made.keys().any(|name| name.starts_with("out.onnx")) {
         return broken(&format!("a model was written with exit code {code}"));
     }
     if code == 2 && !made.is_empty() {
         return broken("a report or diagram was written with exit code 2");
+    }
+    if std::env::var_os("ADNTN_FUZZ_VERBOSE").is_some() {
+        eprintln!("{code} {}", if code == 2 { last.replace(&*dir.to_string_lossy(), "") } else { String::new() });
     }
     if code == 0 {
         if let Err(what) = results(dir, dry, &made) {
@@ -107,7 +124,7 @@ pub fn check(dir: &Path, args: &[String]) -> Result<i32, String> {
 }
 
 /// Whether what was written can be read and keeps its promises.
-fn results(dir: &Path, dry: bool, made: &BTreeMap<&str, Vec<u8>>) -> Result<(), String> {
+fn results(dir: &Path, dry: bool, made: &BTreeMap<String, Vec<u8>>) -> Result<(), String> {
     if let Some(json) = made.get("report.json") {
         serde_json::from_slice::<adntn_compiler::Report>(json).map_err(|e| format!("the report is no JSON: {e}"))?;
     }
@@ -120,19 +137,38 @@ fn results(dir: &Path, dry: bool, made: &BTreeMap<&str, Vec<u8>>) -> Result<(), 
     }
     let open = |name: &str| Model::open(&dir.join(name)).map_err(|e| format!("{name} cannot be opened: {e}"));
     let (source, output) = (open("in.onnx")?, open("out.onnx")?);
-    let names = |values: &[pb::ValueInfoProto]| values.iter().map(|v| v.name().to_owned()).collect::<Vec<_>>();
-    if names(&source.graph().input) != names(&output.graph().input) {
+    // Before IR version 4 initializers are listed among the inputs as well; those of replaced weights go.
+    let inputs = |graph: &pb::GraphProto| {
+        let free = graph.input.iter().filter(|i| graph.initializer.iter().all(|t| t.name() != i.name()));
+        free.map(|i| i.name().to_owned()).collect::<Vec<_>>()
+    };
+    if inputs(source.graph()) != inputs(output.graph()) {
         return Err("the inputs have changed".into());
     }
     if source.graph().output != output.graph().output {
         return Err("the outputs have changed".into());
     }
-    let size: usize = ["out.onnx", "out.onnx.data"].iter().filter_map(|name| made.get(name).map(Vec::len)).sum();
+    let size: usize = made.iter().filter(|(name, _)| name.starts_with("out.onnx")).map(|(_, bytes)| bytes.len()).sum();
     let (size, limit) = ((size as u64).max(output.size_bytes()), source.size_bytes());
     if size > limit {
         return Err(format!("the output has {size} bytes, the input {limit}"));
     }
     Ok(())
+}
+
+/// Whether the model that was written to `dir` is one that the command takes.
+pub fn reload(dir: &Path) -> Result<(), String> {
+    let again = tempfile::tempdir().unwrap();
+    for (path, bytes) in files(dir) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("out.onnx") || name == "side.bin" {
+            std::fs::write(again.path().join(if name == "out.onnx" { "in.onnx" } else { &name }), bytes).unwrap();
+        }
+    }
+    match check(again.path(), &["--dry-run".to_owned(), "--min-elements".into(), "16".into()])? {
+        0 => Ok(()),
+        code => Err(format!("the compiled model is refused with exit code {code}")),
+    }
 }
 
 /// Limits the command's memory and processor time.
