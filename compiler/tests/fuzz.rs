@@ -81,6 +81,21 @@ fn arguments(draw: &mut Draw, outputs: &[String], samples: bool) -> Vec<String> 
     }
     if samples && draw.chance(20) {
         args.extend(text(&["--fit", "end-to-end", "--epochs", "1", "--ratio", draw.pick(&["1.5", "4", "50"])]));
+        let training: &[&[&str]] = &[
+            &[],
+            &["--train-rest"],
+            &["--batch", "7", "--loss", "cosine"],
+            &["--loss", "values", "--rate", "0.5"],
+            &["--rate", "1e30"],
+            &["--temperature", "1e-30", "--label-share", "100%"],
+            &["--half-cache", "--memory", "0"],
+            &["--match", "active0=1e20"],
+            &["--match", "product0=0.5"],
+            &["--legs", "4"],
+            &["--generator", ".=bond:1,topology:mera"],
+            &["--generator", ".=legs:4,activation:relu,ratio:2"],
+        ];
+        args.extend(text(draw.pick(training)));
     }
     if draw.chance(25) {
         args.extend(text(&["--report", "report.json"]));

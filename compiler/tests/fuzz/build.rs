@@ -107,10 +107,13 @@ fn weight(draw: &mut Draw, name: &str, dims: &[i64]) -> pb::TensorProto {
     let count = dims.iter().product::<i64>() as usize;
     let columns = dims[1..].iter().product::<i64>().max(1) as usize;
     let (noise, phase) = (draw.pick(&[0.0, 0.01, 0.3]), draw.unit());
+    let size = if draw.chance(85) { 1.0 } else { draw.pick(&[0.0, 1e-42, 1e-30, 1e-12, 1e12, 1e20, 3e38]) };
+    let empty = if draw.chance(10) { draw.below(columns) } else { columns };
     let values: Vec<f32> = (0..count)
         .map(|k| {
             let (row, column) = ((k / columns) as f32, (k % columns) as f32);
-            0.3 * ((row * 0.21 + phase).sin() * (column * 0.13).cos()) + noise * draw.unit()
+            let wave = 0.3 * ((row * 0.21 + phase).sin() * (column * 0.13).cos()) + noise * draw.unit();
+            if k % columns == empty { 0.0 } else { wave * size }
         })
         .collect();
     tensor(name, dims, &values)
@@ -162,9 +165,85 @@ pub fn network(draw: &mut Draw) -> pb::ModelProto {
             graph.node.push(node(op, op, &[&last], &active));
             last = active;
         }
+        if draw.chance(30) {
+            last = between(draw, &mut graph, &last, width);
+        }
+    }
+    if draw.chance(15) {
+        second(draw, &mut graph, &last, &batch);
     }
     head(draw, &mut graph, &last, batch, width);
     model(graph)
+}
+
+/// What networks have between their layers.
+fn between(draw: &mut Draw, graph: &mut pb::GraphProto, last: &str, width: i64) -> String {
+    let count = graph.node.len();
+    let (output, operand) = (format!("between{count}"), format!("operand-between{count}"));
+    let ones = |name: &str| tensor(name, &[width], &vec![1.0; width as usize]);
+    let mut made = match draw.below(7) {
+        0 => {
+            graph.initializer.extend([ones(&operand), ones(&format!("{operand}.bias"))]);
+            node("LayerNormalization", &output, &[last, &operand, &format!("{operand}.bias")], &output)
+        }
+        1 => node("Add", &output, &[last, last], &output),
+        2 => {
+            graph.initializer.push(ones(&operand));
+            node("Div", &output, &[last, &operand], &output)
+        }
+        3 => {
+            graph.initializer.push(weight(draw, &operand, &[width, width]));
+            graph.node.push(node("MatMul", &format!("{output}.inner"), &[last, &operand], &format!("{output}.inner")));
+            node("Add", &output, &[last, &format!("{output}.inner")], &output)
+        }
+        4 => {
+            // A weight that stands elsewhere already, where it fits.
+            let shared = graph.initializer.iter().find(|t| t.dims == [width, width]).map(|t| t.name().to_owned());
+            let shared = shared.unwrap_or_else(|| {
+                graph.initializer.push(weight(draw, &operand, &[width, width]));
+                operand.clone()
+            });
+            node("MatMul", &output, &[last, &shared], &output)
+        }
+        5 => {
+            graph.initializer.push(tensor(&operand, &[], &[0.5]));
+            node("Pow", &output, &[last, &operand], &output)
+        }
+        _ => node("Dropout", &output, &[last], &output),
+    };
+    if made.op_type() == "LayerNormalization" {
+        made.attribute.push(float("epsilon", if draw.chance(80) { 1e-5 } else { draw.float() }));
+    }
+    graph.node.push(made);
+    output
+}
+
+/// A further input or a further output.
+fn second(draw: &mut Draw, graph: &mut pb::GraphProto, last: &str, batch: &Extent) {
+    let shapes =
+        [vec![], vec![batch.clone(), Extent::Fixed(1)], vec![Extent::Fixed(1)], vec![Extent::Fixed(2), batch.clone()]];
+    match draw.below(4) {
+        0 | 1 => {
+            let shape = draw.pick(&shapes);
+            let element = draw.pick(&[DataType::Float, DataType::Float, DataType::Int64, DataType::Bool]);
+            graph.input.push(value("scale", code(element), Some(&shape)));
+            let mut cast = node("Cast", "cast", &["scale"], "real-scale");
+            cast.attribute.push(int("to", code(DataType::Float).into()));
+            graph.node.push(cast);
+            graph.node.push(node("Mul", "scaled", &[last, "real-scale"], "scaled"));
+            graph.output.push(value("scaled", code(DataType::Float), None));
+        }
+        2 => {
+            graph.node.push(node("Shape", "shape", &[last], "extents"));
+            graph.output.push(value("extents", code(DataType::Int64), None));
+        }
+        _ => {
+            let mut sum = node("ReduceMean", "mean", &[last], "mean");
+            sum.attribute.push(int("keepdims", 0));
+            graph.node.push(sum);
+            graph.output.push(value("mean", code(DataType::Float), Some(&[])));
+        }
+    }
 }
 
 fn convolutions(draw: &mut Draw, graph: &mut pb::GraphProto, batch: Extent) -> (String, i64) {

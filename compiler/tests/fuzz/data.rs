@@ -20,8 +20,8 @@ struct Array {
 
 /// Writes samples for `graph` into `dir` and gives the arguments that name them.
 pub fn write(draw: &mut Draw, graph: &pb::GraphProto, dir: &Path) -> Vec<String> {
-    let count = draw.pick(&[0, 1, 7, 16, 24, 32, 32, 40, 48]);
-    let wrong = draw.chance(40);
+    let count = draw.pick(&[0, 1, 7, 16, 24, 24, 32, 32, 40, 48, 48]);
+    let wrong = draw.chance(30);
     let mut arrays: Vec<Array> = graph
         .input
         .iter()
@@ -43,7 +43,7 @@ pub fn write(draw: &mut Draw, graph: &pb::GraphProto, dir: &Path) -> Vec<String>
     if wrong {
         spoil(draw, &mut arrays);
     }
-    let broken = draw.chance(15);
+    let broken = draw.chance(8);
     let save = |draw: &mut Draw, path: &Path, mut data: Vec<u8>| {
         if broken {
             let other = data.clone();
