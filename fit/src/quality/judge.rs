@@ -234,7 +234,7 @@ impl Judge {
             Metric::Cosine => {
                 let losses = cosine_losses(reference, got, n);
                 compared.figures.cosine = Some(1.0 - losses.iter().sum::<f64>() / losses.len().max(1) as f64);
-                compared.losses = Some(Losses::Shares(losses.into_iter().map(|l| l.clamp(0.0, 1.0)).collect()));
+                compared.losses = Some(Losses::Smooth(losses.into_iter().map(|l| l.max(0.0)).collect()));
             }
             Metric::Equal => {
                 compared.losses = Some(match (&reference.integers, &got.integers) {
