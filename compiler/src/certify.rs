@@ -61,3 +61,7 @@ pub(crate) fn certify(
         short_of_samples,
     })
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests;

@@ -57,13 +57,18 @@ impl Compiled {
     ///
     /// # Errors
     /// [`Error::Interrupted`] where the compilation was ended before it had replaced a layer;
-    /// [`Error::OutsideTolerance`] where quality was measured and the loss is more than was allowed.
+    /// [`Error::DeadOutput`] where an output is constant and the original's is not; [`Error::OutsideTolerance`] where quality
+    /// was measured and the loss is more than was allowed.
     pub fn check(&self) -> Result<(), Error> {
         if self.model.is_none() {
             return Ok(());
         }
         if self.is_interrupted() && !self.report.layers.iter().any(|layer| layer.replaced) {
             return Err(Error::Interrupted);
+        }
+        let dead = self.report.quality.iter().flat_map(|quality| &quality.outputs).find(|output| output.dead);
+        if let Some(output) = dead {
+            return Err(Error::DeadOutput { output: output.output.clone() });
         }
         match &self.report.quality {
             Some(quality) if !quality.within_tolerance && !self.accept_worse => {

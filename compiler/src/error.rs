@@ -45,6 +45,14 @@ pub enum Error {
         /// The most that was allowed.
         tolerance: f64,
     },
+    /// An output of the result is constant where the original's is not.
+    #[error(
+        "output `{output}` of the compiled model is dead: constant, or of another shape, where the original's is not; nothing is written"
+    )]
+    DeadOutput {
+        /// The output.
+        output: String,
+    },
     /// The caller asked for an end before there was anything to write.
     #[error("interrupted before anything was accepted: nothing is written")]
     Interrupted,
@@ -107,7 +115,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Internal(_) => 1,
-            Error::OutsideTolerance { .. } => 3,
+            Error::OutsideTolerance { .. } | Error::DeadOutput { .. } => 3,
             Error::Interrupted => 130,
             _ => 2,
         }

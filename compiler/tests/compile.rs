@@ -295,7 +295,10 @@ fn a_model_tract_cannot_run_is_compiled_with_a_note() {
 #[test]
 fn external_data_goes_beside_the_model() {
     let dir = tempfile::tempdir().unwrap();
-    let model = write(dir.path(), "in.onnx", |m| graph(m).initializer.push(tensor("rest", &[5000], &[0.5; 5000])));
+    let model = write(dir.path(), "in.onnx", |m| {
+        graph(m).initializer.push(tensor("rest", &[5000], &[0.5; 5000]));
+        graph(m).node.push(common::node("Identity", "keep", &["rest"], "kept"));
+    });
     samples(dir.path(), "x.npy", 32);
     let report = compile(dir.path(), &model, &["--calibration", "x.npy", "--external-data", "--tolerance", "50%"]);
     let model_bytes = std::fs::metadata(dir.path().join("out.onnx")).unwrap().len();

@@ -32,6 +32,11 @@ fn content(folder: &Path) -> Vec<(String, Vec<u8>)> {
     all
 }
 
+/// What has to be asked for before a checkpoint may be.
+fn training(option: &str) -> &'static [&'static str] {
+    if option == "--checkpoint" { &["--fit", "end-to-end"] } else { &[] }
+}
+
 fn refused(folder: &Path, args: &[&str], parts: &[&str]) {
     let before = content(folder);
     let output = run(folder, args);
@@ -82,7 +87,7 @@ fn no_path_that_is_read_is_written() {
             ("here/out.onnx", "the output"),
             (data.as_str(), "external data"),
         ] {
-            with(&[option, path], &[what, "choose another"]);
+            with(&[training(option), &[option, path]].concat(), &[what, "choose another"]);
         }
     }
     with(&["--report", "same", "--diagram", "here/same"], &["report", "diagram"]);
@@ -108,7 +113,8 @@ fn nothing_but_regular_files_is_replaced_or_waited_for() {
     for odd in ["/dev/null", "pipe.npy", "folder", "link"] {
         refused(folder.path(), &["in.onnx", odd], &[odd]);
         for option in ["--report", "--diagram", "--checkpoint"] {
-            refused(folder.path(), &["in.onnx", "out.onnx", "-c", "x.npy", option, odd], &[odd]);
+            let given = ["in.onnx", "out.onnx", "-c", "x.npy", option, odd];
+            refused(folder.path(), &[&given[..], training(option)].concat(), &[odd]);
         }
     }
     for option in ["-c", "--labels", "--held-out", "--held-out-labels"] {

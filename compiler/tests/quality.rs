@@ -6,8 +6,8 @@ mod common;
 use std::path::Path;
 use std::sync::Arc;
 
-use adntn_compiler::report::{Claim, OutputReport, QualityReport};
-use adntn_compiler::{CustomMetric, Metric, Options, Report, compile};
+use adntn_compiler::report::{Claim, OutputReport, QualityReport, StopReason};
+use adntn_compiler::{CustomMetric, Event, Metric, Observer, Options, Report, compile, compile_staged};
 use adntn_onnx::pb;
 use common::{graph, node, run, samples, smooth, stderr, tensor, write};
 
@@ -215,4 +215,79 @@ fn a_function_of_the_caller_may_judge() {
     let last = judged.outputs.last().unwrap();
     assert_eq!((last.metric, last.loss), (Metric::Custom, Some(judged.loss)));
     assert!(judged.loss <= 0.05 && report.file_ratio().unwrap() > 1.0, "{judged:?}");
+}
+
+/// Ends the compilation after so many trials of fitted choices that were kept.
+struct Impatient {
+    left: usize,
+    fitted: bool,
+}
+
+impl Observer for Impatient {
+    fn event(&mut self, event: Event<'_>) {
+        match event {
+            Event::Fit { .. } => self.fitted = true,
+            Event::Trial { accepted: true, .. } if self.fitted => self.left = self.left.saturating_sub(1),
+            _ => {}
+        }
+    }
+
+    fn stop(&mut self) -> bool {
+        self.left == 0
+    }
+}
+
+#[test]
+fn an_interrupted_search_keeps_the_best_accepted() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "in.onnx", |_| {});
+    samples(dir.path(), "x.npy", 256);
+    let mut options = Options::new(dir.path().join("in.onnx"), dir.path().join("out.onnx"));
+    options.calibration = Some(dir.path().join("x.npy"));
+    options.tolerance = 0.2;
+    let compiled = compile_staged(&options, &mut Impatient { left: 1, fitted: false }).unwrap();
+    assert!(compiled.is_interrupted());
+    let report = compiled.save().unwrap();
+    assert_eq!(report.stopped, Some(StopReason::Interrupted));
+    assert!(report.layers.iter().any(|l| l.replaced) && report.quality.unwrap().within_tolerance);
+    std::fs::remove_file(dir.path().join("out.onnx")).unwrap();
+    let early = compile_staged(&options, &mut Impatient { left: 0, fitted: false }).unwrap_err();
+    assert_eq!(early.exit_code(), 130);
+    assert!(!dir.path().join("out.onnx").exists());
+}
+
+#[test]
+fn an_original_that_knows_one_of_the_sets_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "in.onnx", |_| {});
+    samples(dir.path(), "x.npy", 800);
+    // What the original says itself are the labels of the calibration samples; those of the held-out ones are shifted.
+    let original = adntn_onnx::Model::open(&dir.path().join("in.onnx")).unwrap();
+    let loaded =
+        adntn_fit::runner::Loaded::new(original.apply(&adntn_onnx::Patch::default()).unwrap().to_bytes()).unwrap();
+    let reading = adntn_fit::data::Reading::default();
+    let data = adntn_fit::data::Dataset::load(&dir.path().join("x.npy"), loaded.inputs(), &reading).unwrap();
+    let outputs = loaded.into_runner(&data).unwrap().outputs(&data).unwrap();
+    let top = |row: &[f32]| (0..8).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap() as i64;
+    let right: Vec<i64> = outputs[0].values.chunks(8).map(top).collect();
+    let wrong: Vec<i64> = right.iter().enumerate().map(|(k, l)| if k % 4 == 0 { (l + 1) % 8 } else { *l }).collect();
+    let values: ndarray::Array2<f32> = ndarray_npy::read_npy(dir.path().join("x.npy")).unwrap();
+    let half = |name: &str, rows: std::ops::Range<usize>, labels: &[i64]| {
+        let part = values.slice(ndarray::s![rows.clone(), ..]).to_owned();
+        ndarray_npy::write_npy(dir.path().join(format!("{name}.npy")), &part).unwrap();
+        let labels = ndarray::Array1::from_vec(labels[rows].to_vec());
+        ndarray_npy::write_npy(dir.path().join(format!("{name}-labels.npy")), &labels).unwrap();
+    };
+    half("fit", 0..400, &right);
+    half("held", 400..800, &wrong);
+    let run = |held: &str| {
+        let labels = format!("{held}-labels.npy");
+        let args = ["in.onnx", "o.onnx", "-c", "fit.npy", "--labels", "fit-labels.npy", "--held-out", "held.npy"];
+        let output = run(dir.path(), &[&args[..], &["--held-out-labels", &labels, "-t", "20%"]].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        stderr(&output)
+    };
+    assert!(run("held").contains("The original's accuracy is 100.00% on the calibration samples and 75.00%"));
+    half("held", 400..800, &right);
+    assert!(!run("held").contains("The original's accuracy is"));
 }

@@ -55,7 +55,7 @@ fn compile(args: &Args) -> Result<ExitCode, Error> {
     let compiled = result?;
     let early = compiled.is_interrupted();
     if let Err(refused) = compiled.check() {
-        if matches!(refused, Error::OutsideTolerance { .. }) {
+        if matches!(refused, Error::OutsideTolerance { .. } | Error::DeadOutput { .. }) {
             show(compiled.report(), Outcome::Refused);
         }
         return Err(refused);

@@ -21,8 +21,10 @@ pub enum Losses {
         /// Samples in all.
         n: usize,
     },
-    /// Losses between 0 and 1.
+    /// Losses between 0 and 1, of which some may be large though most are none: shares of elements, a caller's own.
     Shares(Vec<f64>),
+    /// Losses of 0 or more that vary smoothly: one minus the cosine.
+    Smooth(Vec<f64>),
     /// Squared errors and squared signals; the loss is the root of the ratio of their sums.
     Squares {
         /// Squared error of each sample.
@@ -41,7 +43,7 @@ impl Losses {
     pub fn samples(&self) -> usize {
         match self {
             Losses::Counts { n, .. } | Losses::Paired { n, .. } => *n,
-            Losses::Shares(losses) => losses.len(),
+            Losses::Shares(losses) | Losses::Smooth(losses) => losses.len(),
             Losses::Squares { error, .. } => error.len(),
         }
     }
@@ -52,7 +54,7 @@ impl Losses {
         match self {
             Losses::Counts { lost, n } => *lost as f64 / (*n).max(1) as f64,
             Losses::Paired { lost, won, n } => (*lost as f64 - *won as f64) / (*n).max(1) as f64,
-            Losses::Shares(losses) => losses.iter().sum::<f64>() / losses.len().max(1) as f64,
+            Losses::Shares(losses) | Losses::Smooth(losses) => losses.iter().sum::<f64>() / losses.len().max(1) as f64,
             Losses::Squares { error, signal } => {
                 let (error, signal) = (error.iter().sum::<f64>(), signal.iter().sum::<f64>());
                 if error == 0.0 { 0.0 } else { (error / signal.max(f64::MIN_POSITIVE)).sqrt() }
@@ -73,7 +75,7 @@ impl Losses {
                 };
                 ((lost + won - (lost - won).powi(2) / n) / (n * (n - 1.0))).max(0.0).sqrt()
             }
-            Losses::Shares(losses) => {
+            Losses::Shares(losses) | Losses::Smooth(losses) => {
                 let mean = self.mean();
                 (losses.iter().map(|l| (l - mean).powi(2)).sum::<f64>() / (n * (n - 1.0))).sqrt()
             }
@@ -98,6 +100,10 @@ impl Losses {
             Losses::Paired { lost, won, n } => Some(bounds::paired(*lost, *won, *n, delta)),
             Losses::Shares(losses) if losses.is_empty() => None,
             Losses::Shares(losses) => Some(bounds::bounded_mean(self.mean(), losses.len(), delta)),
+            Losses::Smooth(losses) if losses.iter().all(|&l| l <= 0.0) => {
+                (losses.len() >= bounds::FEWEST).then_some(0.0)
+            }
+            Losses::Smooth(losses) => bounds::ratio(losses, &vec![1.0; losses.len()], delta).map(|root| root * root),
             Losses::Squares { error, .. } if error.iter().all(|&e| e == 0.0) && error.len() >= bounds::FEWEST => {
                 Some(0.0)
             }
@@ -121,7 +127,7 @@ impl Losses {
                 Losses::Paired { lost, won, .. } => bounds::paired(scaled(*lost), scaled(*won), more, delta),
                 Losses::Shares(_) => bounds::bounded_mean(mean, more, delta),
                 // The logarithm of the bound comes closer with the root of the number.
-                Losses::Squares { .. } => match self.upper_bound(delta) {
+                Losses::Squares { .. } | Losses::Smooth(_) => match self.upper_bound(delta) {
                     Some(bound) => mean * (bound / mean).powf((n as f64 / more as f64).sqrt()),
                     None if more < bounds::FEWEST => f64::INFINITY,
                     None => mean,
@@ -162,6 +168,16 @@ mod tests {
             Losses::Squares { error: (0..50).map(|k| 1e-5 * f64::from(k % 7)).collect(), signal: vec![1.0; 50] };
         assert!(squares.upper_bound(0.05).unwrap() > squares.mean());
         assert!(squares.samples_needed(squares.mean() * 1.01, 0.05).unwrap() > 50);
+    }
+
+    #[test]
+    fn smooth_losses_need_not_fear_what_was_never_near() {
+        let losses: Vec<f64> = (0..200).map(|k| 1e-3 * f64::from(k % 9)).collect();
+        let (smooth, shares) = (Losses::Smooth(losses.clone()), Losses::Shares(losses));
+        let bound = smooth.upper_bound(0.05).unwrap();
+        assert!(bound > smooth.mean() && bound < 1.2 * smooth.mean(), "{bound}");
+        assert!(shares.upper_bound(0.05).unwrap() > 2.0 * bound);
+        assert_eq!(Losses::Smooth(vec![0.0; 5]).upper_bound(0.05), None);
     }
 
     #[test]

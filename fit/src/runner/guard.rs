@@ -116,3 +116,16 @@ impl Last {
         self.0.get()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_called_is_guarded() {
+        assert!(!is_guarded());
+        let result: Result<(), Error> = guarded("run", || panic!("{}", is_guarded()), || Some("node 'a' (Add)".into()));
+        assert!(result.unwrap_err().to_string().contains("node 'a' (Add) (true)"));
+        assert!(!is_guarded());
+    }
+}

@@ -1,0 +1,146 @@
+//! Getting ready to measure: whether the model can be run, on which samples, and how its outputs are judged.
+
+use adntn_fit::data::ImageOptions;
+use adntn_fit::quality::Metric;
+use adntn_fit::runner::Loaded;
+use adntn_onnx::{Model, Patch};
+
+use super::Run;
+use crate::data::{Samples, prepare};
+use crate::describe;
+use crate::error::Error;
+use crate::metric::Yardstick;
+
+/// Accuracies on two sets of samples that differ by more, beyond chance, are told.
+const ACCURACY_GAP: f64 = 0.01;
+
+impl Run<'_> {
+    /// Loads the model into tract and prepares samples; `None` with a note when the model cannot be run.
+    pub(super) fn samples(&mut self, model: &Model) -> Result<Option<Samples>, Error> {
+        self.enter("loading into tract");
+        if let Err(e) = self.admit(model, true) {
+            self.cannot_run(&e);
+            return Ok(None);
+        }
+        let loaded = match Loaded::new(model.apply(&Patch::default())?.to_bytes()).map_err(Error::from) {
+            Ok(loaded) => loaded,
+            Err(e @ Error::Data(adntn_fit::Error::Runtime { .. })) => {
+                self.cannot_run(&e);
+                return Ok(None);
+            }
+            Err(e) => return Err(e),
+        };
+        let samples = prepare(&loaded, self.options)?;
+        self.notes.extend(loaded.stand_ins().iter().map(describe::stand_in));
+        drop(loaded);
+        let Some(mut samples) = samples else {
+            self.notes.push(
+                "The model's inputs cannot be made up without data, so quality was not measured and layers were held to a \
+                 weight error within the tolerance: give --calibration."
+                    .into(),
+            );
+            return Ok(None);
+        };
+        let defaults = ImageOptions { channels_last: self.options.images.channels_last, ..ImageOptions::default() };
+        if self.options.images != defaults && !samples.has_images() {
+            self.notes.push("The --image options change nothing: the samples are no images.".into());
+        }
+        if samples.overlap > 0 {
+            self.notes.push(format!(
+                "{} of {} held-out samples are among the calibration samples too: quality was not measured on unseen data.",
+                samples.overlap,
+                samples.held_out.samples()
+            ));
+        }
+        if samples.held_out.is_synthetic() {
+            self.notes.push(
+                "No calibration data: fits ignore the activations, and quality was measured on random inputs, which says \
+                 little about real ones: give --calibration."
+                    .into(),
+            );
+        }
+        // One batch tells whether tract has every operator, before time is spent on fits.
+        match crate::trial::run(model, Patch::default(), &samples.probe()?, &[]) {
+            Ok(outputs) => {
+                samples.check_labels(&outputs)?;
+                let labelled = samples.held_out.labels().is_some();
+                let count = samples.probe()?.samples();
+                samples.yardstick = Yardstick::choose(model, &outputs, count, labelled, self.options)?;
+                self.note_outputs(&samples.yardstick);
+                if !samples.yardstick.compares() {
+                    return Ok(None);
+                }
+                self.note_labels(model, &samples)?;
+                Ok(Some(samples))
+            }
+            // Samples that a model which was loaded cannot run are at fault themselves.
+            Err(Error::Data(adntn_fit::Error::Runtime { action: "run", problem })) if samples.fit.is_some() => {
+                Err(Error::Usage(format!("{}: the model cannot run these samples: {problem}", samples.report.source)))
+            }
+            Err(e @ Error::Data(adntn_fit::Error::Runtime { .. })) => {
+                self.cannot_run(&e);
+                Ok(None)
+            }
+            // On made-up inputs that is no fault of the model: it may take a logarithm of its input.
+            Err(e @ Error::Data(adntn_fit::Error::NotFinite { .. })) if samples.held_out.is_synthetic() => {
+                self.cannot_run(&e);
+                Ok(None)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Tells which outputs are compared on nothing.
+    fn note_outputs(&mut self, yardstick: &Yardstick) {
+        let idle: Vec<String> = yardstick
+            .outputs
+            .iter()
+            .filter(|j| j.rule.metric == Metric::NotCompared)
+            .map(|j| format!("`{}` ({})", j.rule.output, j.evidence))
+            .collect();
+        if idle.is_empty() || yardstick.is_custom() {
+            return;
+        }
+        self.notes.push(if yardstick.compares() {
+            format!("Not compared with the original: {}.", idle.join(", "))
+        } else {
+            format!(
+                "No output can be compared with the original: {}. Quality was not measured and layers were held to a weight \
+                 error within the tolerance.",
+                idle.join(", ")
+            )
+        });
+    }
+
+    /// Warns where labels tell that the original knows the calibration samples, or the held-out ones, much better than the
+    /// others: it was trained on them, or they are of another kind.
+    fn note_labels(&mut self, model: &Model, samples: &Samples) -> Result<(), Error> {
+        let Some([here, there]) = samples.accuracies(model)? else { return Ok(()) };
+        let gap = (there.share - here.share).abs();
+        if gap > ACCURACY_GAP && gap > 3.0 * (here.variance() + there.variance()).sqrt() {
+            self.notes.push(format!(
+                "The original's accuracy is {:.2}% on the calibration samples and {:.2}% on the held-out ones: one of the sets \
+                 may hold samples that it was trained on, or samples of another kind. Held-out samples have to be new to it.",
+                here.share * 100.0,
+                there.share * 100.0
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether the model may be run in this process: it is bounded, and a process of its own survived it.
+    pub(super) fn admit(&mut self, model: &Model, whole: bool) -> Result<(), Error> {
+        adntn_fit::screen(model)?;
+        let Some(probe) = &self.options.probe else { return Ok(()) };
+        let observer = &mut *self.observer;
+        let run = probe.run(&self.options.input, model.size_bytes(), whole, &mut || observer.stop());
+        run.map_err(|problem| Error::Data(adntn_fit::Error::Runtime { action: "run", problem }))
+    }
+
+    fn cannot_run(&mut self, error: &Error) {
+        self.notes.push(format!(
+            "The model could not be run ({error}), so quality was not measured and layers were held to a weight error \
+             within the tolerance."
+        ));
+    }
+}
