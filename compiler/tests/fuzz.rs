@@ -13,6 +13,8 @@ mod common;
 mod data;
 #[path = "fuzz/draw.rs"]
 mod draw;
+#[path = "fuzz/interface.rs"]
+mod interface;
 #[path = "fuzz/mutate.rs"]
 mod mutate;
 #[path = "fuzz/run.rs"]
@@ -77,7 +79,7 @@ fn arguments(draw: &mut Draw, outputs: &[String], samples: bool) -> Vec<String> 
     }
     if draw.chance(8) && !outputs.is_empty() {
         let metric = draw.pick(&["equal", "sequence", "decisions", "not-compared", "accuracy", "error"]);
-        args.extend(["--metric".into(), format!("{}={metric}", draw.pick(outputs))]);
+        args.push(format!("--metric={}={metric}", draw.pick(outputs)));
     }
     if samples && draw.chance(20) {
         args.extend(text(&["--fit", "end-to-end", "--epochs", "1", "--ratio", draw.pick(&["1.5", "4", "50"])]));
@@ -88,7 +90,7 @@ fn arguments(draw: &mut Draw, outputs: &[String], samples: bool) -> Vec<String> 
             &["--loss", "values", "--rate", "0.5"],
             &["--rate", "1e30"],
             &["--temperature", "1e-30", "--label-share", "100%"],
-            &["--half-cache", "--memory", "0"],
+            &["--half-cache"],
             &["--match", "active0=1e20"],
             &["--match", "product0=0.5"],
             &["--legs", "4"],
