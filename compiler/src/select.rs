@@ -25,7 +25,7 @@ const EXTRA: usize = 4;
 const SAFER: [usize; 7] = [16, 12, 9, 6, 4, 2, 1];
 /// The same where weights have so many elements that every fit takes long.
 const SAFER_OF_LARGE: [usize; 3] = [8, 4, 2];
-const LARGE: usize = 1 << 23;
+const LARGE: usize = 1 << 18;
 /// Most choices the final test is given; of more, those in between are left out.
 const MOST_TESTED: usize = 16;
 

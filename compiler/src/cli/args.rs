@@ -8,6 +8,8 @@ use adntn_compiler::{
 };
 use regex::Regex;
 
+use super::values::{confidence, metric, named, number, positive, ratio, share, size, weighted};
+
 /// Makes a trained ONNX model smaller by replacing dense weights with tensor networks fitted to them.
 #[derive(Debug, clap::Parser)]
 #[command(name = "adntn-compile", version, max_term_width = 110)]
@@ -348,65 +350,6 @@ impl Args {
     }
 }
 
-/// Parses `0.01` or `1%`.
-fn share(text: &str) -> Result<f64, String> {
-    let (number, scale) = text.strip_suffix('%').map_or((text, 1.0), |n| (n, 0.01));
-    match number.trim().parse::<f64>() {
-        Ok(value) if (0.0..=1.0).contains(&(value * scale)) => Ok(value * scale),
-        _ => Err("give a share between 0 and 1, or percent such as 1%".into()),
-    }
-}
-
-/// Parses a share above 0 and below 1.
-fn confidence(text: &str) -> Result<f64, String> {
-    share(text)
-        .ok()
-        .filter(|&c| c > 0.0 && c < 1.0)
-        .ok_or_else(|| "give a share above 0% and below 100%, such as 95%".into())
-}
-
-/// Parses `top-class` or `scores=top-class`.
-fn metric(text: &str) -> Result<(Option<String>, Metric), String> {
-    match text.rsplit_once('=') {
-        Some((output, name)) => Ok((Some(output.to_owned()), name.parse()?)),
-        None => Ok((None, text.parse()?)),
-    }
-}
-
-fn number(text: &str) -> Result<f32, String> {
-    text.parse().ok().filter(|r: &f32| r.is_finite()).ok_or_else(|| "give a number".into())
-}
-
-/// Parses a ratio of 1 or more.
-fn ratio(text: &str) -> Result<f64, String> {
-    text.trim_end_matches(['x', '×'])
-        .parse()
-        .ok()
-        .filter(|r: &f64| r.is_finite() && *r >= 1.0)
-        .ok_or_else(|| "give a number of 1 or more".into())
-}
-
-/// Parses `224` or `224x160`.
-fn size(text: &str) -> Result<(usize, usize), String> {
-    let (height, width) = text.split_once(['x', '×']).unwrap_or((text, text));
-    let side = |text: &str| text.trim().parse().ok().filter(|n| (1..=1 << 14).contains(n));
-    side(height).zip(side(width)).ok_or_else(|| "give a number of pixels, or height and width such as 224x160".into())
-}
-
-fn positive(text: &str) -> Result<f32, String> {
-    text.parse().ok().filter(|r: &f32| r.is_finite() && *r > 0.0).ok_or_else(|| "give a positive number".into())
-}
-
-/// Parses `value=0.5`.
-fn weighted(text: &str) -> Result<(String, f32), String> {
-    let (name, weight) = text.rsplit_once('=').unwrap_or((text, "1"));
-    Ok((name.to_owned(), positive(weight)?))
-}
-
-fn named<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|e: T::Err| e.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -415,12 +358,5 @@ mod tests {
     #[test]
     fn arguments_are_consistent() {
         Args::command().debug_assert();
-    }
-
-    #[test]
-    fn shares_and_percent() {
-        assert_eq!(share("0.02"), Ok(0.02));
-        assert_eq!(share("2%"), Ok(0.02));
-        assert!(share("2").is_err() && share("-1%").is_err() && share("NaN").is_err() && share("x").is_err());
     }
 }

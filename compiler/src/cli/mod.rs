@@ -6,6 +6,7 @@ mod progress;
 mod quality;
 mod signals;
 mod text;
+mod values;
 
 use std::io::{self, Write as _};
 use std::path::Path;

@@ -7,7 +7,7 @@ use std::path::Path;
 use bytemuck::cast_slice;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use crate::distill::trainer::Check;
+use crate::distill::check::Check;
 use crate::error::Error;
 
 /// Everything a fit carries from one step to the next.

@@ -7,6 +7,7 @@
 
 mod augment;
 mod cached;
+mod check;
 mod checkpoint;
 mod objective;
 mod optimizer;
@@ -17,10 +18,11 @@ mod student;
 mod trainer;
 
 pub use augment::Augment;
+pub use check::{Check, check};
 pub use checkpoint::{Extent, Identity, State};
 pub use objective::{Loss, Objective};
 pub use rows::{Budget, Rows, RowsWriter};
 pub use samples::{Places, Samples};
 pub use settings::Settings;
 pub use student::{Part, Student};
-pub use trainer::{Check, Control, Ended, Problem, Progress, Trained, check, train};
+pub use trainer::{Control, Ended, Problem, Progress, Trained, train};
