@@ -24,7 +24,7 @@ const EXTRA: usize = 4;
 /// Positions below the boldest at which safer choices are offered to the final test, which has to show more than selection.
 const SAFER: [usize; 7] = [16, 12, 9, 6, 4, 2, 1];
 /// The same where weights have so many elements that every fit takes long.
-const SAFER_OF_LARGE: [usize; 3] = [8, 4, 2];
+const SAFER_OF_LARGE: [usize; 2] = [6, 3];
 const LARGE: usize = 1 << 18;
 /// Most choices the final test is given; of more, those in between are left out.
 const MOST_TESTED: usize = 16;

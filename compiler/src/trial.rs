@@ -52,11 +52,12 @@ impl<'a> Bench<'a> {
 
     /// The loss to expect on further samples, for choosing.
     pub(crate) fn cautious(&self, verdict: &Verdict) -> f64 {
-        let astray = |error: Option<f64>| error.is_some_and(|error| error > SYNTHETIC_ERROR);
-        if self.is_synthetic() && verdict.outputs.iter().any(|c| astray(c.figures.error)) {
-            return f64::INFINITY;
+        if !self.is_synthetic() {
+            return verdict.cautious();
         }
-        verdict.cautious()
+        let astray = |error: Option<f64>| error.is_some_and(|error| error > SYNTHETIC_ERROR);
+        let lost = verdict.outputs.iter().any(|c| astray(c.figures.error));
+        if lost { f64::INFINITY } else { verdict.expected() }
     }
 }
 

@@ -107,6 +107,13 @@ impl Verdict {
         })
     }
 
+    /// The loss on these samples or, if that is more, what the margins let expect on them, for samples that stand for nothing
+    /// but themselves.
+    #[must_use]
+    pub fn expected(&self) -> f64 {
+        self.worst(|c| c.losses.as_ref().map_or(0.0, Losses::mean).max(c.expected.unwrap_or(0.0)))
+    }
+
     /// Quality of the worst output: the accuracy of the compiled model where labels judge it, else one minus the loss. It may be
     /// below 0.
     #[must_use]
