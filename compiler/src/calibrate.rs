@@ -45,18 +45,29 @@ pub(crate) fn input_statistics(
     let tapped = tapped_model(model, Patch::default(), &values)?;
     let runner = Loaded::new(tapped.bytes)?.into_runner(data)?;
     let mut builders: Vec<GramBuilder> = candidates.iter().map(|c| GramBuilder::new(c.inputs)).collect();
+    // A node that no output needs is not run, so what enters it may have any shape: there are no statistics then.
+    let mut fits = vec![true; candidates.len()];
     let mut rows = Vec::new();
     runner.for_each(data, |_, outputs| {
         for tap in &taps {
             let Some(tensor) = outputs.get(tapped.positions[tap.value]) else { continue };
             let activation = Output::from_tensor(tensor)?;
             rows.clear();
-            tap.unfold.append_rows(&activation, candidates[tap.candidate].inputs, &mut rows)?;
-            builders[tap.candidate].add(&rows);
+            match tap.unfold.append_rows(&activation, candidates[tap.candidate].inputs, &mut rows) {
+                Ok(()) => builders[tap.candidate].add(&rows),
+                Err(adntn_fit::Error::Shape(problem)) => {
+                    tracing::debug!(layer = candidates[tap.candidate].layer, problem, "no statistics");
+                    fits[tap.candidate] = false;
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     })?;
-    Ok(builders.into_iter().zip(centred).map(|(b, &centred)| b.finish(centred, RIDGE)).collect())
+    let finish = |((builder, &centred), fits): ((GramBuilder, &bool), bool)| {
+        if fits { builder.finish(centred, RIDGE) } else { None }
+    };
+    Ok(builders.into_iter().zip(centred).zip(fits).map(finish).collect())
 }
 
 /// A serialised model with extra outputs, and where each of them is among the outputs.

@@ -89,6 +89,14 @@ pub enum Error {
     /// The data given does not fit the model.
     #[error(transparent)]
     Data(adntn_fit::Error),
+    /// The model cannot be run, or computes what nothing can be made of.
+    #[error("{}: {source}", path.display())]
+    Run {
+        /// The model.
+        path: PathBuf,
+        /// What is wrong.
+        source: adntn_fit::Error,
+    },
     /// A report or diagram cannot be written.
     #[error("{}: cannot be written ({source})", path.display())]
     Write {
@@ -123,6 +131,17 @@ impl Error {
 }
 
 impl Error {
+    /// The same with the name of the model, where the model is at fault and the error does not name it.
+    pub(crate) fn in_model(self, path: &std::path::Path) -> Error {
+        use adntn_fit::Error as E;
+        match self {
+            Error::Data(
+                source @ (E::Runtime { .. } | E::Unfit { .. } | E::NotFinite { .. } | E::Shape(_) | E::Graph(_)),
+            ) => Error::Run { path: path.to_owned(), source },
+            other => other,
+        }
+    }
+
     /// Why a generator cannot stand for a weight, as a clause, where only its numbers or its size are in the way.
     pub(crate) fn unsuitable(&self) -> Option<String> {
         match self {

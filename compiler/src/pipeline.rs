@@ -25,7 +25,16 @@ use crate::{calibrate, certify, check, describe, endtoend, layout, menu, paths, 
 
 /// Compiles a model as `options` say: the report, and the model staged unless this is a dry run.
 pub(crate) fn run(options: &Options, observer: &mut dyn Observer) -> Result<(Report, Option<Staged>), Error> {
-    Run { options, observer, notes: Vec::new(), seconds: Vec::new(), since: Instant::now(), phase: None }.compile()
+    let start = Run {
+        options,
+        observer,
+        notes: Vec::new(),
+        obstacle: None,
+        seconds: Vec::new(),
+        since: Instant::now(),
+        phase: None,
+    };
+    start.compile().map_err(|error| error.in_model(&options.input))
 }
 
 /// Bytes of a model and its external data.
@@ -43,6 +52,8 @@ struct Run<'o> {
     options: &'o Options,
     observer: &'o mut dyn Observer,
     notes: Vec<String>,
+    /// Why the model cannot be run.
+    obstacle: Option<String>,
     seconds: Vec<PhaseTime>,
     since: Instant,
     phase: Option<&'static str>,
@@ -249,9 +260,18 @@ impl Run<'_> {
     ) -> Result<(Decision, Option<TrainingReport>, Patch), Error> {
         self.enter("training");
         let samples = samples.ok_or_else(|| {
-            Error::Usage(
-                "an end-to-end fit needs a model that can be run and samples to train on: give --calibration".into(),
-            )
+            let input = self.options.input.display();
+            Error::Usage(match (&self.obstacle, &self.options.calibration) {
+                (Some(obstacle), _) => format!(
+                    "{input}: an end-to-end fit needs a model that can be run, and this one could not be run ({obstacle}): fit \
+                     it layer by layer"
+                ),
+                (None, Some(_)) => format!(
+                    "{input}: an end-to-end fit needs an output that can be compared with the original's, and there is none: \
+                     fit it layer by layer, or choose a measure with --metric"
+                ),
+                (None, None) => "an end-to-end fit needs samples to train on: give --calibration".into(),
+            })
         })?;
         let outcome = endtoend::fit(model, layers, samples, self.options, self.observer)?;
         if outcome.report.as_ref().is_some_and(ended_in_first_pass) {

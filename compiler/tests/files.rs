@@ -336,7 +336,7 @@ fn names_reach_the_terminal_escaped_and_cut() {
                 .filter(|line| line.contains("MatMul") && !line.contains("DEBUG"))
                 .map(|line| line.chars().count())
                 .max();
-            assert!(widest.unwrap() <= 190, "{text}");
+            assert!(widest.unwrap() <= 145, "{text}");
         }
     }
     let text = shown(&run(folder.path(), &["undefined.onnx", "out.onnx"]));

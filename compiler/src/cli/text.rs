@@ -5,15 +5,17 @@ use std::fmt::Write as _;
 use adntn_compiler::report::{LayerReport, StopReason, TrainingReport};
 use adntn_compiler::{Arrangement as _, Ended, Report, Topology};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
-use console::Style;
+use console::{Style, measure_text_width};
 
-use super::plain::cut;
+use super::plain::{clean, cut};
 use super::quality;
 
 /// Characters of a name in a table.
 const NAME: usize = 28;
 /// Characters of an operator in a table.
 const OP: usize = 18;
+/// Columns that a line of a table takes, unless its numbers alone take more.
+const WIDTH: usize = 110;
 
 /// What became of a compilation's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +80,8 @@ pub(crate) fn render(report: &Report, outcome: Outcome) -> String {
             .filter(|s| s.seconds >= 0.05)
             .map(|s| format!("{} {:.1}", s.phase, s.seconds))
             .collect();
-        let _ = writeln!(text, "Time      {total:.1} s ({})", parts.join(", "));
+        let parts = if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) };
+        let _ = writeln!(text, "Time      {total:.1} s{parts}");
         let _ = match outcome {
             Outcome::Refused => write!(text, "Written   nothing"),
             _ => write!(text, "Written   {}", output.path),
@@ -149,22 +152,10 @@ fn table(header: &[&str], right: &[usize]) -> Table {
 }
 
 fn layers(rows: &[LayerReport]) -> String {
-    let header = [
-        "layer",
-        "op",
-        "shape",
-        "parameters",
-        "→",
-        "ratio",
-        "bytes",
-        "→",
-        "weight err",
-        "output err",
-        "SQNR",
-        "top-1",
-        "generator",
-    ];
+    let header =
+        ["layer", "op", "shape", "parameters", "→", "ratio", "bytes", "→", "weight err", "output err", "SQNR", "top-1"];
     let mut table = table(&header, &[3, 4, 5, 6, 7, 8, 9, 10, 11]);
+    let mut remarks = vec!["generator".to_owned()];
     for row in rows {
         let shape = dims(&row.shape);
         let percent = |v: Option<f64>, digits: usize| v.map_or("–".into(), |v| format!("{:.digits$}%", v * 100.0));
@@ -178,8 +169,8 @@ fn layers(rows: &[LayerReport]) -> String {
         };
         let ratio = Cell::new(if row.replaced { format!("{:.1}x", row.ratio) } else { "–".into() });
         table.add_row(vec![
-            Cell::new(cut(&row.layer, NAME)),
-            Cell::new(cut(&row.op, OP)),
+            Cell::new(cut(&clean(&row.layer), NAME)),
+            Cell::new(cut(&clean(&row.op), OP)),
             Cell::new(shape),
             Cell::new(count(row.parameters_before)),
             Cell::new(count(row.parameters_after)),
@@ -190,14 +181,15 @@ fn layers(rows: &[LayerReport]) -> String {
             Cell::new(percent(row.output_error, 1)),
             Cell::new(row.output_sqnr_db.map_or("–".into(), |v| format!("{v:.1} dB"))),
             Cell::new(percent(row.top1_agreement, 2)),
-            Cell::new(note),
         ]);
+        remarks.push(note);
     }
-    trimmed(&table)
+    remarked(&table, &remarks)
 }
 
 fn candidates(rows: &[LayerReport]) -> String {
-    let mut table = table(&["layer", "op", "weight", "shape", "parameters", "bytes", "possible ratios"], &[4, 5]);
+    let mut table = table(&["layer", "op", "weight", "shape", "parameters", "bytes"], &[4, 5]);
+    let mut remarks = vec!["possible ratios".to_owned()];
     for row in rows {
         let ratios = match (row.possible_ratios, &row.reason) {
             (Some((low, high)), _) => format!("{low:.1}x to {}x", count(high as u64)),
@@ -205,34 +197,65 @@ fn candidates(rows: &[LayerReport]) -> String {
             (None, None) => String::new(),
         };
         table.add_row(vec![
-            cut(&row.layer, NAME),
-            cut(&row.op, OP),
-            cut(&row.weight, NAME),
+            cut(&clean(&row.layer), NAME),
+            cut(&clean(&row.op), OP),
+            cut(&clean(&row.weight), NAME),
             dims(&row.shape),
             count(row.parameters_before),
             bytes(row.bytes_before),
-            ratios,
         ]);
+        remarks.push(ratios);
     }
-    trimmed(&table)
+    remarked(&table, &remarks)
 }
 
 fn skipped(report: &Report) -> String {
-    let mut table = table(&["  node", "op", "weight", "shape", "why"], &[]);
+    let mut table = table(&["  node", "op", "weight", "shape"], &[]);
+    let mut remarks = vec!["why".to_owned()];
     for row in &report.skipped {
         table.add_row(vec![
-            format!("  {}", cut(&row.node, NAME)),
-            cut(&row.op, OP),
-            cut(&row.weight, NAME),
+            format!("  {}", cut(&clean(&row.node), NAME)),
+            cut(&clean(&row.op), OP),
+            cut(&clean(&row.weight), NAME),
             dims(&row.shape),
-            row.reason.clone(),
         ]);
+        remarks.push(row.reason.clone());
     }
-    trimmed(&table)
+    remarked(&table, &remarks)
 }
 
-fn trimmed(table: &Table) -> String {
-    table.lines().map(|l| l.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+/// The rows of a table, each with a remark: at its end where there is room, otherwise on lines of its own below.
+fn remarked(table: &Table, remarks: &[String]) -> String {
+    let rows: Vec<String> = table.lines().collect();
+    let longest = rows.iter().map(|row| measure_text_width(row)).max().unwrap_or(0);
+    let mut lines = Vec::new();
+    for (row, remark) in rows.iter().zip(remarks) {
+        let remark = &clean(remark);
+        let padding = " ".repeat(longest - measure_text_width(row));
+        if longest + 1 + measure_text_width(remark) <= WIDTH {
+            lines.push(format!("{row}{padding} {remark}").trim_end().to_owned());
+        } else {
+            lines.push(row.trim_end().to_owned());
+            lines.extend(wrapped(remark, WIDTH - 8).into_iter().map(|line| format!("        {line}")));
+        }
+    }
+    lines.join("\n")
+}
+
+/// A text in lines of at most `width` columns, broken between words; a longer word has a line of its own, cut.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        let word = cut(word, width);
+        match lines.last_mut() {
+            Some(line) if measure_text_width(line) + 1 + measure_text_width(&word) <= width => {
+                line.push(' ');
+                line.push_str(&word);
+            }
+            _ => lines.push(word),
+        }
+    }
+    lines
 }
 
 fn dims(shape: &[i64]) -> String {
@@ -270,6 +293,18 @@ fn bytes(n: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_remarks_go_below_their_rows() {
+        let mut table = table(&["node", "op"], &[]);
+        table.add_row(vec!["fc1", "Gemm"]);
+        table.add_row(vec!["fc2", "Gemm"]);
+        let long = format!("{} {}", "a reason of many words".repeat(12), "w".repeat(300));
+        let text = remarked(&table, &["why".into(), "too small".into(), long]);
+        assert!(text.lines().all(|line| measure_text_width(line) <= WIDTH), "{text}");
+        assert!(text.lines().any(|line| line.contains("fc1") && line.ends_with("too small")), "{text}");
+        assert!(text.lines().count() > 4, "{text}");
+    }
 
     #[test]
     fn numbers_read_well() {

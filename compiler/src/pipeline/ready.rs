@@ -77,6 +77,9 @@ impl Run<'_> {
             Err(Error::Data(adntn_fit::Error::Runtime { action: "run", problem })) if samples.fit.is_some() => {
                 Err(Error::Usage(format!("{}: the model cannot run these samples: {problem}", samples.report.source)))
             }
+            Err(Error::Data(e @ adntn_fit::Error::NotFinite { .. })) if samples.fit.is_some() => {
+                Err(Error::Usage(format!("{}: with these samples {e}", samples.report.source)))
+            }
             Err(e @ Error::Data(adntn_fit::Error::Runtime { .. })) => {
                 self.cannot_run(&e);
                 Ok(None)
@@ -138,6 +141,7 @@ impl Run<'_> {
     }
 
     fn cannot_run(&mut self, error: &Error) {
+        self.obstacle = Some(error.to_string());
         self.notes.push(format!(
             "The model could not be run ({error}), so quality was not measured and layers were held to a weight error \
              within the tolerance."

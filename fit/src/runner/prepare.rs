@@ -46,6 +46,7 @@ pub(super) fn prepare(model: &mut ModelProto, known: impl Fn(&str) -> bool) -> V
     drop_empty_inputs(graph);
     let stand_ins = cut_tail(graph, known);
     name_outputs(graph);
+    name_nodes(graph);
     stand_ins
 }
 
@@ -92,6 +93,20 @@ fn name_outputs(graph: &mut GraphProto) {
             ..Default::default()
         });
         taken.insert(name);
+    }
+}
+
+/// Names of nodes mean nothing in ONNX and may repeat, or be those of other values; tract refuses some graphs where they do.
+fn name_nodes(graph: &mut GraphProto) {
+    let mut taken: HashSet<String> = graph.input.iter().map(|i| i.name.clone()).collect();
+    taken.extend(graph.initializer.iter().map(|i| i.name.clone()));
+    for node in graph.node.iter_mut().filter(|node| !node.name.is_empty()) {
+        let mut count = 1;
+        let name = node.name.clone();
+        while !taken.insert(node.name.clone()) {
+            count += 1;
+            node.name = format!("{name} ({count})");
+        }
     }
 }
 
