@@ -246,7 +246,7 @@ fn the_corpus_ends_in_order() {
             let (from, to) = (path.with_extension(kind), format!("samples.{kind}"));
             if from.exists() {
                 std::fs::copy(from, dir.path().join(&to)).unwrap();
-                if !args.iter().any(|a| *a == to) {
+                if !args.contains(&to) {
                     args.extend(["-c".into(), to]);
                 }
             }

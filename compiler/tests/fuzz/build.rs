@@ -127,7 +127,7 @@ pub fn network(draw: &mut Draw) -> pb::ModelProto {
         0 => convolutions(draw, &mut graph, batch.clone()),
         1 => {
             let (rows, width) = (draw.extent().max(2), draw.extent());
-            graph.input.push(value("ids", code(DataType::Int64), Some(&[batch.clone()])));
+            graph.input.push(value("ids", code(DataType::Int64), Some(std::slice::from_ref(&batch))));
             let table = weight(draw, "table", &[rows, width]);
             graph.initializer.push(table);
             graph.node.push(node("Gather", "embed", &["table", "ids"], "embedded"));

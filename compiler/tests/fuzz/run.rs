@@ -122,10 +122,10 @@ pub fn check(dir: &Path, args: &[String]) -> Result<i32, String> {
     if std::env::var_os("ADNTN_FUZZ_VERBOSE").is_some() {
         eprintln!("{code} {}", if code == 2 { last.replace(&*dir.to_string_lossy(), "") } else { String::new() });
     }
-    if code == 0 {
-        if let Err(what) = results(dir, dry, &made) {
-            return broken(&what);
-        }
+    if code == 0
+        && let Err(what) = results(dir, dry, &made)
+    {
+        return broken(&what);
     }
     Ok(code)
 }
