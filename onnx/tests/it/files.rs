@@ -12,7 +12,8 @@ fn onnx_files(folder: &Path) -> Vec<PathBuf> {
     while let Some(folder) = folders.pop() {
         let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
         for path in entries.map(|entry| entry.unwrap().path()) {
-            if path.is_dir() {
+            // What fuzzing starts from is broken on purpose.
+            if path.is_dir() && !path.ends_with("onnx-fixtures/fuzz") {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "onnx") {
                 found.push(path);
