@@ -1,0 +1,20 @@
+//! What may stand in the place of a weight matrix, and how its numbers are stored.
+//!
+//! A [`Replacement`] is a network ([`adntn_networks::Generator`]), the weight itself in [`Digits`] of few levels, or two thin
+//! factors in digits. [`Site`] makes the latter two from a trained weight and the second moments of its inputs: what is rounded
+//! is chosen so that the layer's *output* changes least, not the weight.
+
+mod digits;
+mod low_rank;
+mod matrix;
+mod quantised;
+mod replacement;
+mod rounding;
+mod site;
+mod subspace;
+
+pub use digits::Digits;
+pub use low_rank::LowRank;
+pub use quantised::Quantised;
+pub use replacement::Replacement;
+pub use site::{Prepared, SecondMoments, Site};

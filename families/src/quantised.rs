@@ -1,0 +1,130 @@
+//! A matrix in digits.
+
+use half::f16;
+
+use crate::digits::Digits;
+use crate::matrix::transposed;
+
+/// A rows×columns matrix whose values are digits times the scales of their blocks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Quantised {
+    digits: Digits,
+    rows: usize,
+    columns: usize,
+    is_transposed: bool,
+    /// One digit a byte, in the order of storage, padded to whole blocks.
+    codes: Vec<u8>,
+    scales: Vec<f16>,
+}
+
+impl Quantised {
+    pub(crate) fn new(grid: Grid, codes: Vec<u8>) -> Self {
+        let Grid { digits, rows, columns, is_transposed, scales } = grid;
+        Quantised { digits, rows, columns, is_transposed, codes, scales }
+    }
+
+    /// The digits.
+    #[must_use]
+    pub fn digits(&self) -> Digits {
+        self.digits
+    }
+
+    /// Extents as stored: rows and columns, or the other way round for a matrix that is stored transposed.
+    #[must_use]
+    pub fn stored_shape(&self) -> [usize; 2] {
+        if self.is_transposed { [self.columns, self.rows] } else { [self.rows, self.columns] }
+    }
+
+    /// Rows of the matrix.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Columns of the matrix.
+    #[must_use]
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Number of values.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows * self.columns
+    }
+
+    /// Whether there are no values.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The scales of the blocks, in the order of storage.
+    #[must_use]
+    pub fn scales(&self) -> &[f16] {
+        &self.scales
+    }
+
+    /// The digits in bytes, in the order of storage: a whole number of blocks.
+    #[must_use]
+    pub fn packed(&self) -> Vec<u8> {
+        let base = self.digits.levels();
+        let byte = |digits: &[u8]| digits.iter().rev().fold(0, |byte, &d| byte * base + usize::from(d)) as u8;
+        self.codes.chunks(self.digits.per_byte()).map(byte).collect()
+    }
+
+    /// Bytes of digits and scales.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.digits.bytes(self.len())
+    }
+
+    /// The values as runtimes compute them, in the order of storage and without padding.
+    #[must_use]
+    pub fn stored_values(&self) -> Vec<f32> {
+        let (zero, block) = (self.digits.zero(), self.digits.block());
+        let blocks = self.codes.chunks(block).zip(&self.scales);
+        let values = blocks.flat_map(|(codes, scale)| {
+            let scale = scale.to_f32();
+            codes.iter().map(move |&code| (f32::from(code) - zero) * scale)
+        });
+        values.take(self.len()).collect()
+    }
+
+    /// The values, row by row.
+    #[must_use]
+    pub fn matrix(&self) -> Vec<f32> {
+        let values = self.stored_values();
+        if self.is_transposed { transposed(&values, self.columns, self.rows) } else { values }
+    }
+}
+
+/// The values that digits may take in a matrix: scales chosen, digits not yet.
+#[derive(Debug, Clone)]
+pub(crate) struct Grid {
+    pub(crate) digits: Digits,
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    pub(crate) is_transposed: bool,
+    pub(crate) scales: Vec<f16>,
+}
+
+impl Grid {
+    /// Position in storage of the value at `row`, `column`.
+    pub(crate) fn place(&self, row: usize, column: usize) -> usize {
+        if self.is_transposed { column * self.rows + row } else { row * self.columns + column }
+    }
+
+    /// The digit nearest to `value` at a position in storage, and what it stands for.
+    pub(crate) fn nearest(&self, place: usize, value: f32) -> (u8, f32) {
+        let scale = self.scales.get(place / self.digits.block()).map_or(0.0, |s| s.to_f32());
+        nearest(self.digits, scale, value)
+    }
+}
+
+/// The digit nearest to `value` and what it stands for.
+pub(crate) fn nearest(digits: Digits, scale: f32, value: f32) -> (u8, f32) {
+    let zero = digits.zero();
+    let digit = if scale > 0.0 { (value / scale + zero).round().clamp(0.0, (digits.levels() - 1) as f32) } else { zero.floor() };
+    (digit as u8, (digit - zero) * scale)
+}
