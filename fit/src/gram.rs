@@ -1,5 +1,6 @@
 //! Second moments of the activations that enter a layer.
 
+use adntn_families::SecondMoments;
 use adntn_networks::InputWeighting;
 use rayon::prelude::*;
 
@@ -245,6 +246,27 @@ impl Gram {
         }
         let flat = digits.iter().zip(legs).fold(0, |a, (&d, &n)| a * n + d);
         (flat < self.features).then_some(flat)
+    }
+}
+
+impl SecondMoments for Gram {
+    fn apply(&self, e: &[f32], out: &mut [f32]) {
+        Gram::apply(self, e, out);
+    }
+
+    fn matrix(&self) -> Vec<f32> {
+        let f = self.features;
+        let mut h = match &self.moments {
+            Moments::Dense(c) => c.clone(),
+            Moments::Rows(x) => {
+                let mut h = vec![0.0; f * f];
+                let n = x.len() / f.max(1);
+                matrix::multiply(f, f, n, matrix::transposed(x, f), matrix::plain(x, f), false, &mut h);
+                h
+            }
+        };
+        (0..f).for_each(|i| h[i * f + i] += self.ridge);
+        h
     }
 }
 

@@ -90,6 +90,14 @@ impl Target<'_> {
         Objective::new(self).error(generator)
     }
 
+    /// The relative error of any other O×I matrix in the weight's place; see [`Fitted::error`].
+    #[must_use]
+    pub fn error_of(&self, made: &[f32]) -> f64 {
+        let mut objective = Objective::new(self);
+        objective.error = made.par_iter().zip(self.weight).map(|(m, w)| m - w).collect();
+        (objective.loss().max(0.0) / objective.power).sqrt()
+    }
+
     /// Improves `generator` by gradient steps within `effort`; `progress` is told (step, steps, relative error).
     ///
     /// # Errors

@@ -21,6 +21,8 @@ pub(crate) const GENERATOR_PASS: &str = "replace_by_generator";
 /// Metadata key that names the layer a node belongs to.
 pub(crate) const LAYER_KEY: &str = "adntn.layer";
 
+/// First opset in which Split takes its lengths as an input.
+const SPLIT_INPUT_OPSET: i64 = 13;
 /// First opset in which Slice takes its bounds as inputs.
 const SLICE_INPUTS_OPSET: i64 = 10;
 /// First opset whose Constant may hold integers.
@@ -40,6 +42,8 @@ pub(crate) struct Emitter<'a> {
     before: usize,
     opset: i64,
     constants_as_nodes: bool,
+    /// Whether nodes say which layer they belong to.
+    pub(crate) is_for_one_layer: bool,
     names: BTreeSet<String>,
     /// Names of the int64 vectors written so far, by kind and content.
     vectors: BTreeMap<(&'static str, Vec<i64>), String>,
@@ -63,6 +67,7 @@ impl<'a> Emitter<'a> {
             before,
             opset: model.opset(),
             constants_as_nodes: model.proto().ir_version() < FREE_INITIALIZERS_IR,
+            is_for_one_layer: true,
             names: BTreeSet::new(),
             vectors: BTreeMap::new(),
         }
@@ -112,14 +117,7 @@ impl<'a> Emitter<'a> {
         }
         let half = self.unique(&format!("{label}/half"));
         let raw = bytes(data.iter().map(|&x| f16::from_f32(x).to_le_bytes()));
-        let dims = shape.iter().map(|&d| d as i64).collect();
-        self.constant(pb::TensorProto {
-            name: Some(half.clone()),
-            data_type: Some(DataType::Float16 as i32),
-            dims,
-            raw_data: Some(Bytes::from(raw)),
-            ..Default::default()
-        });
+        self.constant(raw_tensor(&half, DataType::Float16, shape, raw));
         let name = self.unique(label);
         self.cast(half, name.clone(), DataType::Float);
         name
@@ -223,6 +221,89 @@ impl<'a> Emitter<'a> {
         name
     }
 
+    /// Writes a node under a label of the layer; returns the name of its value, which is its own.
+    pub(crate) fn named_node(
+        &mut self,
+        label: &str,
+        op: &str,
+        input: Vec<String>,
+        attribute: Vec<pb::AttributeProto>,
+    ) -> String {
+        let name = self.unique(label);
+        self.node(pb::NodeProto {
+            name: Some(name.clone()),
+            op_type: Some(op.to_owned()),
+            input,
+            output: vec![name.clone()],
+            attribute,
+            ..Default::default()
+        });
+        name
+    }
+
+    /// A reshape to static extents under a label of the layer.
+    pub(crate) fn reshape(&mut self, label: &str, value: String, dims: &[usize]) -> String {
+        let name = self.unique(label);
+        self.reshape_to(name.clone(), value, dims);
+        name
+    }
+
+    /// A reshape to static extents whose result has a given name.
+    pub(crate) fn reshape_to(&mut self, name: String, value: String, dims: &[usize]) {
+        let shape = self.vector("shape", dims.iter().map(|&d| d as i64).collect());
+        self.node(pb::NodeProto {
+            name: Some(name.clone()),
+            op_type: Some("Reshape".to_owned()),
+            input: vec![value, shape],
+            output: vec![name],
+            ..Default::default()
+        });
+    }
+
+    /// Cuts a vector into pieces of the given lengths.
+    pub(crate) fn split(&mut self, value: String, outputs: &[String], lengths: &[usize]) {
+        let name = self.unique("split");
+        let lengths: Vec<i64> = lengths.iter().map(|&n| n as i64).collect();
+        let (mut input, mut attribute) = (vec![value], Vec::new());
+        if self.opset < SPLIT_INPUT_OPSET {
+            attribute.push(int_attribute("axis", 0));
+            attribute.push(ints_attribute("split", lengths));
+        } else {
+            // Not named by its content, which may be long.
+            let raw = bytes(lengths.iter().map(|n| n.to_le_bytes()));
+            let lengths = self.bytes("lengths", DataType::Int64, &[lengths.len()], raw);
+            input.push(lengths);
+        }
+        self.node(pb::NodeProto {
+            name: Some(name),
+            op_type: Some("Split".to_owned()),
+            input,
+            output: outputs.to_vec(),
+            attribute,
+            ..Default::default()
+        });
+    }
+
+    /// Writes a constant from its raw bytes; returns its name.
+    pub(crate) fn bytes(&mut self, label: &str, dtype: DataType, shape: &[usize], raw: Vec<u8>) -> String {
+        let name = self.unique(label);
+        let tensor = raw_tensor(&name, dtype, shape, raw);
+        self.constant(tensor);
+        name
+    }
+
+    /// A value as float32.
+    pub(crate) fn cast_to_float(&mut self, label: &str, value: String) -> String {
+        let name = self.unique(label);
+        self.cast(value, name.clone(), DataType::Float);
+        name
+    }
+
+    /// A name that nothing else has, under the layer's prefix.
+    pub(crate) fn name(&mut self, label: &str) -> String {
+        self.unique(label)
+    }
+
     fn constant(&mut self, tensor: pb::TensorProto) {
         if !self.constants_as_nodes {
             self.patch.add_initializers.push(tensor);
@@ -248,7 +329,10 @@ impl<'a> Emitter<'a> {
             key: Some(key.to_owned()),
             value: Some(value.to_owned()),
         };
-        node.metadata_props = vec![entry(PASS_KEY, self.pass), entry(LAYER_KEY, self.layer)];
+        node.metadata_props = vec![entry(PASS_KEY, self.pass)];
+        if self.is_for_one_layer {
+            node.metadata_props.push(entry(LAYER_KEY, self.layer));
+        }
         self.patch.insert_nodes.push((self.before, node));
     }
 
@@ -266,10 +350,14 @@ impl<'a> Emitter<'a> {
 
 /// A float32 tensor with raw data.
 pub(crate) fn float_tensor(name: &str, shape: &[usize], data: &[f32]) -> pb::TensorProto {
-    let raw = bytes(data.iter().map(|x| x.to_le_bytes()));
+    raw_tensor(name, DataType::Float, shape, bytes(data.iter().map(|x| x.to_le_bytes())))
+}
+
+/// Raw little-endian bytes as a tensor.
+fn raw_tensor(name: &str, dtype: DataType, shape: &[usize], raw: Vec<u8>) -> pb::TensorProto {
     pb::TensorProto {
         name: Some(name.to_owned()),
-        data_type: Some(DataType::Float as i32),
+        data_type: Some(dtype as i32),
         dims: shape.iter().map(|&d| d as i64).collect(),
         raw_data: Some(Bytes::from(raw)),
         ..Default::default()

@@ -1,11 +1,12 @@
 //! Graph rewrites. A pass looks at a model and returns a [`adntn_onnx::Patch`]; it never edits anything.
 //!
-//! [`find_candidates`] lists the dense weights, [`replace_by_generator`] writes a fitted generator in the place of one,
-//! [`replace_by_dense`] plain numbers, [`drop_unused`] leaves out what nothing reads, and [`describe`] shows a graph as text.
+//! [`find_candidates`] lists the dense weights, [`replace_by`] writes what stands for one in its place ([`replace_by_generator`] a
+//! fitted generator), [`replace_by_dense`] plain numbers, [`drop_unused`] leaves out what nothing reads, and [`describe`] shows a graph as text.
 
 mod bias;
 mod candidate;
 mod describe;
+mod digits;
 mod emit;
 mod error;
 mod find;
@@ -21,6 +22,7 @@ mod unused;
 pub use bias::{has_own_bias, shift_bias};
 pub use candidate::{Candidate, DenseUse, LayerKind, Root, Stored, WeightSource};
 pub use describe::describe;
+pub use digits::{Rewrite, replace_by, takes_digits};
 pub use error::Error;
 pub use find::{FindOptions, Survey, find_candidates, find_candidates_with};
 pub use lowering::FOLDABLE_BYTES;

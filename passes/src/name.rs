@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use adntn_networks::{Arrangement as _, Topology};
 use adntn_onnx::{Model, pb};
 
+use crate::digits::{DIGITS_PART, LOW_RANK_PART};
 use crate::replace::DENSE_PART;
 
 /// The most characters of a layer's name, and how many of them are the end of a name that was cut.
@@ -48,11 +49,23 @@ impl Namer {
 
     /// Whether something of the model has a name that a rewrite of this layer might give.
     fn is_prefix(&self, layer: &str) -> bool {
-        let parts = Topology::ALL.iter().map(|topology| topology.name()).chain([DENSE_PART]);
+        let parts =
+            Topology::ALL.iter().map(|topology| topology.name()).chain([DENSE_PART, DIGITS_PART, LOW_RANK_PART]);
         parts
             .map(|part| format!("{layer}/{part}/"))
             .any(|prefix| self.taken.range(prefix.clone()..).next().is_some_and(|name| name.starts_with(&prefix)))
     }
+}
+
+/// `stem`, or `stem_2`, `stem_3` …, such that no name of the model begins with it and a slash.
+pub(crate) fn free_prefix(model: &Model, stem: &str) -> String {
+    let taken = Namer::new(model).taken;
+    let is_free = |name: &String| {
+        let prefix = format!("{name}/");
+        !taken.range(prefix.clone()..).next().is_some_and(|name| name.starts_with(&prefix))
+    };
+    let numbered = (2..).map(|n| format!("{stem}_{n}"));
+    std::iter::once(stem.to_owned()).chain(numbered).find(is_free).unwrap_or_else(|| stem.to_owned())
 }
 
 /// Every name that the graph and the bodies in it mention: a body sees the names of the graph around it, and what it defines

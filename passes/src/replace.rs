@@ -88,6 +88,6 @@ pub fn replace_by_dense(model: &Model, candidate: &Candidate, w: &[f32]) -> Resu
 }
 
 /// A candidate's dims; the survey admits only those that fit `usize`.
-fn stored_dims(candidate: &Candidate) -> Vec<usize> {
+pub(crate) fn stored_dims(candidate: &Candidate) -> Vec<usize> {
     candidate.dims.iter().map(|&d| usize::try_from(d).unwrap_or(0)).collect()
 }

@@ -24,7 +24,22 @@ pub fn evaluate(model: &Model, name: &str) -> Tensor {
         "Transpose" => transpose(&input(0), ints(node, "perm")),
         "Slice" if modern_slice => slice(&input(0), &vector(1), &vector(2), &vector(3)),
         "Slice" => slice(&input(0), ints(node, "starts"), ints(node, "ends"), ints(node, "axes")),
-        "Mul" => multiply(&input(0), &input(1)),
+        "Mul" => elementwise(&input(0), &input(1), |a, b| a * b),
+        "Sub" => elementwise(&input(0), &input(1), |a, b| a - b),
+        "Floor" => map(input(0), f32::floor),
+        "Cast" => {
+            assert_eq!(node.attribute[0].i(), i64::from(DataType::Float as i32));
+            input(0)
+        }
+        "Split" => {
+            let lengths = if model.opset() >= 13 { vector(1) } else { ints(node, "split").to_vec() };
+            let at = node.output.iter().position(|o| o == name).unwrap();
+            let (shape, values) = input(0);
+            assert_eq!((lengths.len(), shape), (node.output.len(), vec![lengths.iter().sum::<i64>() as usize]));
+            let start = lengths[..at].iter().sum::<i64>() as usize;
+            let end = start + lengths[at] as usize;
+            (vec![end - start], values[start..end].to_vec())
+        }
         "Tanh" => map(input(0), f32::tanh),
         "Relu" => map(input(0), |x| x.max(0.0)),
         "LeakyRelu" => {
@@ -40,8 +55,8 @@ fn map((shape, values): Tensor, f: impl Fn(f32) -> f32) -> Tensor {
     (shape, values.into_iter().map(f).collect())
 }
 
-/// Elementwise product, either side broadcast.
-fn multiply((a_shape, a): &Tensor, (b_shape, b): &Tensor) -> Tensor {
+/// `f` of elements, either side broadcast.
+fn elementwise((a_shape, a): &Tensor, (b_shape, b): &Tensor, f: impl Fn(f32, f32) -> f32) -> Tensor {
     let rank = a_shape.len().max(b_shape.len());
     let padded = |s: &[usize]| [vec![1; rank - s.len()], s.to_vec()].concat();
     let (a_shape, b_shape) = (padded(a_shape), padded(b_shape));
@@ -60,7 +75,7 @@ fn multiply((a_shape, a): &Tensor, (b_shape, b): &Tensor) -> Tensor {
         values[at]
     };
     let count: usize = to.iter().product();
-    let out = (0..count).map(|k| value(k, &a_shape, a) * value(k, &b_shape, b)).collect();
+    let out = (0..count).map(|k| f(value(k, &a_shape, a), value(k, &b_shape, b))).collect();
     (to, out)
 }
 
@@ -151,7 +166,13 @@ fn slice((shape, values): &Tensor, starts: &[i64], ends: &[i64], axes: &[i64]) -
 
 fn floats(t: &pb::TensorProto) -> Tensor {
     let raw = t.raw_data.as_ref().unwrap();
-    let values: Vec<f32> = raw.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+    let values: Vec<f32> = match DataType::try_from(t.data_type()).unwrap() {
+        DataType::Float => raw.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+        DataType::Float16 => raw.as_chunks::<2>().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f32()).collect(),
+        DataType::Int8 => raw.iter().map(|&b| f32::from(b as i8)).collect(),
+        DataType::Uint8 => raw.iter().map(|&b| f32::from(b)).collect(),
+        other => panic!("no floats from {other:?}"),
+    };
     let shape: Vec<usize> = t.dims.iter().map(|&d| d as usize).collect();
     assert_eq!(values.len(), shape.iter().product::<usize>(), "{}", t.name());
     (shape, values)
