@@ -1,12 +1,13 @@
 //! Filling in the report's rows.
 
-use adntn_networks::{GeneratorSpec, Side};
-use adntn_onnx::{Model, pb};
-use adntn_passes::{Candidate, Unused};
+use adntn_families::Replacement;
+use adntn_networks::{Arrangement as _, GeneratorSpec, Side};
+use adntn_onnx::{Model, Patch, pb};
+use adntn_passes::{Candidate, Unused, takes_digits};
 
 use crate::error::Error;
 use crate::layer::{Key, Layer, Size};
-use crate::menu;
+use crate::menu::{self, Family};
 use crate::options::Options;
 use crate::report::{GeneratorReport, LayerReport, StopReason};
 use crate::select::{Choice, Selection};
@@ -22,6 +23,7 @@ pub(crate) fn kept(candidate: &Candidate, reason: &str) -> LayerReport {
         shape: candidate.dims.clone(),
         replaced: false,
         reason: Some(reason.into()),
+        form: None,
         generator: None,
         parameters_before: parameters,
         parameters_after: parameters,
@@ -39,11 +41,12 @@ pub(crate) fn kept(candidate: &Candidate, reason: &str) -> LayerReport {
 
 /// A layer in a dry run, with the range of ratios its generators span under the layer's own `options`.
 pub(crate) fn possible(model: &Model, candidate: &Candidate, options: &Options) -> LayerReport {
-    let obstacle = Size::of(model, candidate).obstacle.or_else(|| menu::obstacle(candidate, options));
-    if let Some(reason) = obstacle {
+    let digits = !options.asks_for_networks() && takes_digits(model);
+    let no_network = || if digits { None } else { menu::obstacle(candidate, options) };
+    if let Some(reason) = Size::of(model, candidate).obstacle.or_else(no_network) {
         return kept(candidate, &reason);
     }
-    let families = menu::families(candidate, options);
+    let families = menu::networks(candidate, options);
     let ranges: Vec<(usize, usize)> = families.iter().filter_map(|f| f.parameter_range()).collect();
     let least = ranges.iter().map(|r| r.0).min();
     let most = ranges.iter().map(|r| r.1).max();
@@ -104,31 +107,33 @@ pub(crate) fn layer(
         };
         return Ok((candidate.id, kept(candidate, &reason)));
     };
-    let family = &layer.families[key.0];
     let Some(fitted) = layer.fitted(key) else {
         return Err(Error::Internal(format!("layer {} was chosen but not fitted", candidate.layer)));
     };
-    let after = fitted.generator.parameter_count() as u64;
-    let spec = fitted.generator.spec();
-    let levels = fitted.generator.shape().levels.clone();
+    let after = fitted.replacement.parameter_count() as u64;
     let mut row = kept(candidate, "");
     row.replaced = true;
     row.reason = None;
-    row.generator = Some(GeneratorReport {
-        topology: spec.topology.to_string(),
-        layout: family.layout.name.into(),
-        kernel_legs: family.layout.kernel_legs.map(|place| place.to_string()),
-        legs: spec.layout.to_string(),
-        output_legs: side(spec, Side::Output),
-        input_legs: side(spec, Side::Input),
-        bond: levels[..levels.len() - 1].iter().flatten().copied().max().unwrap_or(key.1).min(key.1),
-        levels,
-        activation: spec.activation_at(0).to_string(),
-        steps: fitted.steps,
-        fit_errors: (fitted.start_error, fitted.error),
-        equivalent: spec.equivalent().ok().flatten().map(|e| e.to_string()),
-    });
-    row.network = Some(spec.clone());
+    row.form = Some(form(&fitted.replacement));
+    if let (Replacement::Network(generator), Family::Networks(family)) = (&fitted.replacement, &layer.families[key.0]) {
+        let spec = generator.spec();
+        let levels = generator.shape().levels.clone();
+        row.generator = Some(GeneratorReport {
+            topology: spec.topology.to_string(),
+            layout: family.layout.name.into(),
+            kernel_legs: family.layout.kernel_legs.map(|place| place.to_string()),
+            legs: spec.layout.to_string(),
+            output_legs: side(spec, Side::Output),
+            input_legs: side(spec, Side::Input),
+            bond: levels[..levels.len() - 1].iter().flatten().copied().max().unwrap_or(key.1).min(key.1),
+            levels,
+            activation: spec.activation_at(0).to_string(),
+            steps: fitted.steps,
+            fit_errors: (fitted.start_error, fitted.error),
+            equivalent: spec.equivalent().ok().flatten().map(|e| e.to_string()),
+        });
+        row.network = Some(spec.clone());
+    }
     row.parameters_after = after;
     row.ratio = row.parameters_before as f64 / after.max(1) as f64;
     row.bytes_after = layer.bytes(key);
@@ -139,6 +144,15 @@ pub(crate) fn layer(
         row.top1_agreement = effect.top1_agreement;
     }
     Ok((candidate.id, row))
+}
+
+/// What a replacement is, in a few words.
+fn form(replacement: &Replacement) -> String {
+    match replacement {
+        Replacement::Network(generator) => generator.spec().topology.title().into(),
+        Replacement::Digits(weight) => weight.digits().to_string(),
+        Replacement::LowRank(factors) => format!("low rank r={}, {}", factors.rank(), factors.inner.digits()),
+    }
 }
 
 /// A sentence about initializers that are left out, if there are any.
@@ -160,18 +174,33 @@ fn side(spec: &GeneratorSpec, side: Side) -> Vec<usize> {
 
 /// Elements of all floating-point initializers and constants of the main graph.
 pub(crate) fn parameters(model: &Model) -> u64 {
-    use pb::tensor_proto::DataType;
-    let floating = |t: &pb::TensorProto| {
-        matches!(
-            DataType::try_from(t.data_type()),
-            Ok(DataType::Float | DataType::Float16 | DataType::Double | DataType::Bfloat16)
-        )
-    };
-    let elements = |t: &pb::TensorProto| t.dims.iter().map(|&d| u64::try_from(d).unwrap_or(0)).product::<u64>();
     let graph = model.graph();
     let constants =
         graph.node.iter().filter(|n| n.op_type() == "Constant").flat_map(|n| &n.attribute).filter_map(|a| a.t.as_ref());
-    graph.initializer.iter().chain(constants).filter(|t| floating(t)).map(elements).sum()
+    graph.initializer.iter().chain(constants).filter(|t| is_floating(t)).map(elements).sum()
+}
+
+fn is_floating(tensor: &pb::TensorProto) -> bool {
+    use pb::tensor_proto::DataType;
+    matches!(
+        DataType::try_from(tensor.data_type()),
+        Ok(DataType::Float | DataType::Float16 | DataType::Double | DataType::Bfloat16)
+    )
+}
+
+fn elements(tensor: &pb::TensorProto) -> u64 {
+    tensor.dims.iter().map(|&d| u64::try_from(d).unwrap_or(0)).product()
+}
+
+/// Parameters of a model whose weights are replaced as `rows` say: digits are parameters, their scales and the numbers that unpack
+/// them are not.
+pub(crate) fn parameters_after(model: &Model, patch: &Patch, rows: &[LayerReport]) -> u64 {
+    let kept = |tensor: &&pb::TensorProto| patch.remove_initializers.contains(tensor.name());
+    let gone: u64 = model.graph().initializer.iter().filter(kept).filter(|t| is_floating(t)).map(elements).sum();
+    let replaced = rows.iter().filter(|row| row.replaced);
+    let (before, after) = replaced.fold((0, 0), |(b, a), row| (b + row.parameters_before, a + row.parameters_after));
+    // What is gone are the replaced weights, and what nothing read.
+    (parameters(model) + after).saturating_sub(gone.max(before))
 }
 
 /// A note on an output that was not measured itself.

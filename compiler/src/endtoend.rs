@@ -170,7 +170,7 @@ impl Fit<'_, '_> {
             let Some(key) = self.choice[index] else { continue };
             let candidate = layer.candidate;
             parts.push(Part::Generator {
-                generator: Box::new(layer.start(key)?),
+                generator: Box::new(layer.start_network(key)?),
                 dims: candidate.dims.iter().map(|&d| usize::try_from(d).unwrap_or(0)).collect(),
                 transposed: candidate.stored == Stored::InputOutput,
             });

@@ -1,6 +1,7 @@
-//! The generators on offer for a weight of a given shape.
+//! What is on offer for a weight of a given shape.
 
-use adntn_networks::{Bonds, GeneratorSpec, Shape};
+use adntn_families::Digits;
+use adntn_networks::{Arrangement as _, Bonds, GeneratorSpec, Shape};
 use adntn_passes::{Candidate, FOLDABLE_BYTES};
 
 use crate::layout::{Offer, layouts};
@@ -10,9 +11,85 @@ use crate::training::FitKind;
 /// Bond dimensions tried, finest last.
 const LADDER: [usize; 23] = [1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128];
 
+/// Ranks tried, finest last; as bond dimensions, and on.
+const RANKS: [usize; 32] = [
+    1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448,
+    512,
+];
+/// Digits that factors of low rank are offered in: coarser ones lose more than a lower rank does.
+const FACTORS: [Digits; 2] = [Digits::Sixteen, Digits::Bytes];
+/// Elements of weights that networks are tried for beside digits: below, their nodes take more bytes than they save; beyond, layer
+/// by layer, they take long and no longer win.
+const WITH_NETWORKS: std::ops::RangeInclusive<usize> = 1024..=1 << 18;
+
+/// Replacements that differ in one number only, the *step*: the larger it is, the more bytes they take and the less they lose.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Family {
+    /// Networks; steps are bond dimensions.
+    Networks(Networks),
+    /// The weight in digits; steps are places in [`Digits::ALL`].
+    Digits(Vec<usize>),
+    /// Low ranks in digits of one kind; steps are ranks.
+    LowRank(Digits, Vec<usize>),
+}
+
+impl Family {
+    /// The steps on offer, ascending.
+    pub(crate) fn steps(&self) -> &[usize] {
+        match self {
+            Family::Networks(networks) => &networks.bonds,
+            Family::Digits(steps) | Family::LowRank(_, steps) => steps,
+        }
+    }
+
+    /// The networks, if that is what it offers.
+    pub(crate) fn networks(&self) -> Option<&Networks> {
+        match self {
+            Family::Networks(networks) => Some(networks),
+            _ => None,
+        }
+    }
+
+    /// Parameters at a step, of a replacement of the O×I weight; `None` if it is not worth offering.
+    pub(crate) fn parameters(&self, step: usize, candidate: &Candidate) -> Option<usize> {
+        match self {
+            Family::Networks(networks) => networks.parameters(step),
+            Family::Digits(_) => Some(candidate.elements()),
+            Family::LowRank(..) => Some(step * (candidate.outputs + candidate.inputs)),
+        }
+    }
+
+    /// Bytes that the numbers alone take at a step, at least.
+    pub(crate) fn least_bytes(&self, step: usize, candidate: &Candidate, core_bytes: u64) -> Option<u64> {
+        let parameters = self.parameters(step, candidate)?;
+        Some(match self {
+            Family::Networks(_) => parameters as u64 * core_bytes,
+            Family::Digits(_) => digits(step).bytes(parameters),
+            Family::LowRank(digits, _) => digits.bytes(parameters),
+        })
+    }
+
+    /// In words, for a log.
+    pub(crate) fn describe(&self, step: usize) -> String {
+        match self {
+            Family::Networks(networks) => {
+                let topology = networks.spec(step).topology.title();
+                format!("{topology} {}, {} legs, χ={step}", networks.layout.name, networks.leg_count())
+            }
+            Family::Digits(_) => digits(step).to_string(),
+            Family::LowRank(digits, _) => format!("low rank r={step}, {digits}"),
+        }
+    }
+}
+
+/// The digits at a step of [`Family::Digits`].
+pub(crate) fn digits(step: usize) -> Digits {
+    Digits::ALL[step.min(Digits::ALL.len() - 1)]
+}
+
 /// Generators that differ in their bond dimension only.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Family {
+pub(crate) struct Networks {
     /// Their legs.
     pub(crate) layout: Offer,
     unbound: GeneratorSpec,
@@ -20,12 +97,12 @@ pub(crate) struct Family {
     pub(crate) bonds: Vec<usize>,
 }
 
-impl Family {
+impl Networks {
     fn new(candidate: &Candidate, layout: Offer, options: &Options) -> Self {
         let (outputs, inputs, legs) = (candidate.outputs, candidate.inputs, layout.legs.clone());
         let unbound =
             GeneratorSpec::new(options.topology, outputs, inputs, legs, Bonds::Uniform(1), options.activation);
-        Family { layout, unbound, bonds: Vec::new() }
+        Networks { layout, unbound, bonds: Vec::new() }
     }
 
     pub(crate) fn spec(&self, bond: usize) -> GeneratorSpec {
@@ -69,8 +146,31 @@ impl Family {
     }
 }
 
-/// Every family that holds at least one generator with fewer parameters than the O×I weight.
-pub(crate) fn families(candidate: &Candidate, options: &Options) -> Vec<Family> {
+/// Every family on offer for a weight; digits only where the model, and the size of its values, take them.
+pub(crate) fn families(candidate: &Candidate, options: &Options, takes_digits: bool) -> Vec<Family> {
+    let mut all = Vec::new();
+    if takes_digits && !options.asks_for_networks() && candidate.bytes < FOLDABLE_BYTES {
+        all.push(Family::Digits((0..Digits::ALL.len()).collect()));
+        let most = candidate.outputs.min(candidate.inputs) / 2;
+        for digits in FACTORS {
+            let fits = |&&rank: &&usize| {
+                let parameters = rank * (candidate.outputs + candidate.inputs);
+                rank <= most && digits.bytes(parameters) < Digits::Sixteen.bytes(candidate.elements())
+            };
+            let ranks: Vec<usize> = RANKS.iter().filter(fits).copied().collect();
+            if !ranks.is_empty() {
+                all.push(Family::LowRank(digits, ranks));
+            }
+        }
+    }
+    if all.is_empty() || WITH_NETWORKS.contains(&candidate.elements()) {
+        all.extend(networks(candidate, options).into_iter().map(Family::Networks));
+    }
+    all
+}
+
+/// Networks of every layout that holds at least one with fewer parameters than the O×I weight.
+pub(crate) fn networks(candidate: &Candidate, options: &Options) -> Vec<Networks> {
     let ladder: Vec<usize> = match (options.bond, options.fit) {
         (Some(bond), _) => vec![bond],
         (None, FitKind::LayerWise) => LADDER.to_vec(),
@@ -79,7 +179,7 @@ pub(crate) fn families(candidate: &Candidate, options: &Options) -> Vec<Family> 
     };
     let mut all = Vec::new();
     for layout in layouts(candidate, options) {
-        let mut family = Family::new(candidate, layout, options);
+        let mut family = Networks::new(candidate, layout, options);
         if family.formed_bytes() >= FOLDABLE_BYTES {
             continue;
         }
@@ -101,13 +201,13 @@ pub(crate) fn families(candidate: &Candidate, options: &Options) -> Vec<Family> 
     all
 }
 
-/// Why there is no family for a weight, if there is none.
+/// Why there is no network for a weight, if there is none.
 pub(crate) fn obstacle(candidate: &Candidate, options: &Options) -> Option<String> {
-    if !families(candidate, options).is_empty() {
+    if !networks(candidate, options).is_empty() {
         return None;
     }
     let layouts = layouts(candidate, options);
-    let too_large = |layout: Offer| Family::new(candidate, layout, options).formed_bytes() >= FOLDABLE_BYTES;
+    let too_large = |layout: Offer| Networks::new(candidate, layout, options).formed_bytes() >= FOLDABLE_BYTES;
     Some(if layouts.is_empty() {
         "no gain: no leg layout fits this weight".into()
     } else if layouts.into_iter().all(too_large) {
@@ -119,7 +219,7 @@ pub(crate) fn obstacle(candidate: &Candidate, options: &Options) -> Option<Strin
 }
 
 /// The generator in the middle of those on offer by number of parameters: its family and bond dimension.
-pub(crate) fn middle(families: &[Family]) -> Option<(&Family, usize)> {
+pub(crate) fn middle(families: &[Networks]) -> Option<(&Networks, usize)> {
     let mut all: Vec<(usize, usize, usize)> = Vec::new();
     for (index, family) in families.iter().enumerate() {
         all.extend(family.bonds.iter().filter_map(|&bond| Some((family.parameters(bond)?, index, bond))));
@@ -133,7 +233,7 @@ pub(crate) fn middle(families: &[Family]) -> Option<(&Family, usize)> {
 /// product of the legs below them. `used` is the generator in question; where there is none, that of the first layout.
 pub(crate) fn bond_note(candidate: &Candidate, used: Option<&GeneratorSpec>, options: &Options) -> Option<String> {
     let chi = options.bond?;
-    let first = || Some(Family::new(candidate, layouts(candidate, options).into_iter().next()?, options).spec(chi));
+    let first = || Some(Networks::new(candidate, layouts(candidate, options).into_iter().next()?, options).spec(chi));
     let shape = Shape::new(&used.cloned().or_else(first)?).ok()?;
     let inner = shape.levels.iter().zip(1..shape.levels.len());
     // A leg that passes through is no bond but a physical leg, or one of a later level.
@@ -185,12 +285,12 @@ mod tests {
         let options = Options::new("in.onnx", "out.onnx");
         for (outputs, inputs) in [(1 << 14, 1 << 14), (1 << 15, 9000), (50_000, 6000)] {
             let large = candidate(outputs, inputs);
-            assert!(families(&large, &options).is_empty());
+            assert!(families(&large, &options, true).is_empty());
             assert!(obstacle(&large, &options).unwrap().contains("1 GiB"));
         }
         // One row less, and the layouts that need no padding are on offer.
         let below = candidate((1 << 14) - 1, 1 << 14);
-        assert!(families(&below, &options).iter().all(|f| f.formed_bytes() < FOLDABLE_BYTES));
+        assert!(networks(&below, &options).iter().all(|f| f.formed_bytes() < FOLDABLE_BYTES));
         assert!(obstacle(&candidate(1 << 13, 1 << 14), &options).is_none());
         assert_eq!(obstacle(&candidate(2, 2), &options).unwrap().split(':').next(), Some("no gain"));
     }

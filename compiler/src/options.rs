@@ -129,6 +129,16 @@ pub struct Options {
 }
 
 impl Options {
+    /// Whether they ask for networks of some kind: nothing else is on offer then.
+    pub(crate) fn asks_for_networks(&self) -> bool {
+        self.fit == FitKind::EndToEnd
+            || (self.topology, self.activation) != (Topology::Ttn, Activation::Tanh)
+            || self.core_type == CoreType::Float32
+            || self.bond.or(self.legs).is_some()
+            || self.layout.is_some()
+            || self.kernel_legs.is_some()
+    }
+
     /// The settings for a layer of this name and weight.
     pub(crate) fn for_layer(&self, layer: &str, weight: &str) -> Options {
         let matches = |choice: &&GeneratorChoice| choice.layers.is_match(layer) || choice.layers.is_match(weight);

@@ -128,12 +128,12 @@ impl Run<'_> {
         }
         reports.extend(passed_over);
         reports.sort_by_key(|r: &(usize, LayerReport)| r.0);
+        let rows: Vec<LayerReport> = reports.into_iter().map(|(_, r)| r).collect();
         let output = Some(FileReport {
             path: self.options.output.display().to_string(),
             bytes: total(&staged),
-            parameters: describe::parameters(&emitted),
+            parameters: describe::parameters_after(&model, &patch, &rows),
         });
-        let rows = reports.into_iter().map(|(_, r)| r).collect();
         let mut report = self.report(&model, &survey, rows);
         report.output = output;
         report.data = data;

@@ -234,7 +234,9 @@ pub struct LayerReport {
     pub replaced: bool,
     /// Why the layer stays dense.
     pub reason: Option<String>,
-    /// The generator that replaces the weight.
+    /// What replaces the weight: a topology, `8 bits`, `low rank r=12, 4 bits`.
+    pub form: Option<String>,
+    /// The generator that replaces the weight, if a network does.
     pub generator: Option<GeneratorReport>,
     /// Elements of the weight.
     pub parameters_before: u64,

@@ -1,9 +1,10 @@
-//! The search: the smallest generators for all layers together that keep the model's quality.
+//! The search: the smallest replacements for all layers together that keep the model's quality.
 //!
-//! One bound on the relative output error serves all layers: for a given bound every layer takes the smallest generator
-//! whose start meets it, so the whole model has one dial. The dial is bisected with starts alone, which are cheap, then
-//! moved step by step with fitted generators, then turned further for one layer after the other. What comes of it is a
-//! sequence from choices that are safer than the selection samples ask for to the boldest they let pass, for the final test.
+//! Everything on offer for a layer is made once and has bytes and a relative output error. One price of error serves all layers:
+//! each takes what costs least, its bytes plus the price times the square of what its error does to the model's outputs, so the
+//! whole model has one dial, and a position of it is the best allocation of some loss (a Lagrangian). The dial is bisected with
+//! real losses, then moved step by step with fitted networks, then turned further for one layer after the other. What comes of it
+//! is a sequence from choices that are safer than the selection samples ask for to the boldest they let pass, for the final test.
 
 use adntn_fit::quality::Verdict;
 use adntn_onnx::Patch;
@@ -15,25 +16,24 @@ use crate::options::Options;
 use crate::report::StopReason;
 use crate::trial::Bench;
 
-/// Positions of the dial: bounds on the relative output error, each `STEP` times the one before.
-const FINEST: f64 = 0.0005;
-const STEP: f64 = 1.2;
-const POSITIONS: usize = 43;
+/// Positions of the dial: the price of the whole error is this many times the bytes of the model's layers, divided by [`STEP`]
+/// from one position to the next.
+const HIGHEST: f64 = 1e9;
+const STEP: f64 = 1.5;
+const POSITIONS: usize = 64;
+/// Relative error of a layer at which its sensitivity is measured.
+const PROBED: f64 = 0.1;
 /// How far the dial may be turned on after the bisection, with fitted generators.
 const EXTRA: usize = 4;
 /// Positions below the boldest at which safer choices are offered to the final test, which has to show more than selection.
-const SAFER: [usize; 7] = [16, 12, 9, 6, 4, 2, 1];
-/// The same where weights have so many elements that every fit takes long.
+const SAFER: [usize; 10] = [16, 13, 10, 8, 6, 5, 4, 3, 2, 1];
+/// The same where there are networks to be fitted that have so many elements that every fit takes long.
 const SAFER_OF_LARGE: [usize; 2] = [6, 3];
 const LARGE: usize = 1 << 18;
 /// Most choices the final test is given; of more, those in between are left out.
 const MOST_TESTED: usize = 16;
 
-fn bound(position: usize) -> f64 {
-    FINEST * STEP.powi(i32::try_from(position).unwrap_or(i32::MAX))
-}
-
-/// A generator, or none, for every layer.
+/// A replacement, or none, for every layer.
 pub(crate) type Choice = Vec<Option<Key>>;
 
 /// What a search found.
@@ -74,6 +74,13 @@ impl Search<'_, '_, '_> {
 
     /// Fills `accepted` and says what ended it.
     fn search(&mut self, accepted: &mut Vec<Choice>) -> Result<StopReason, Error> {
+        for index in 0..self.layers.len() {
+            self.layers[index].price(self.observer)?;
+            if self.observer.stop() {
+                return Ok(StopReason::Interrupted);
+            }
+            self.measure_sensitivity(index)?;
+        }
         let Some(mut at) = self.bisect()? else { return Ok(StopReason::Interrupted) };
         // With fits a finer start may turn out to be needless, or, after overfitting, a coarser one too coarse.
         while let Some(position) = at {
@@ -106,6 +113,19 @@ impl Search<'_, '_, '_> {
         self.refine(accepted, &mut positions)
     }
 
+    /// What a relative error of one layer does to the outputs, per unit, by a run with this layer replaced.
+    fn measure_sensitivity(&mut self, index: usize) -> Result<(), Error> {
+        let Some((key, error)) = self.layers[index].with_error_near(PROBED) else { return Ok(()) };
+        self.layers[index].start(key)?;
+        let mut choice: Choice = vec![None; self.layers.len()];
+        choice[index] = Some(key);
+        if let Some(effect) = self.bench.relative_error(dense_patch(self.layers, &choice)?)? {
+            // A layer without any effect on the samples still has bytes to its error.
+            self.layers[index].sensitivity = (effect / error).max(1e-3);
+        }
+        Ok(())
+    }
+
     /// The coarsest dial position that the starts alone survive, if any; `None` when the caller ended it.
     fn bisect(&mut self) -> Result<Option<Option<usize>>, Error> {
         let (mut low, mut high) = (0, POSITIONS);
@@ -123,7 +143,8 @@ impl Search<'_, '_, '_> {
 
     /// Puts fitted choices of finer positions before the one accepted at `found`, the safest first.
     fn safer(&mut self, found: usize, accepted: &mut Vec<Choice>) -> Result<bool, Error> {
-        let elements: usize = self.layers.iter().map(|l| l.candidate.elements()).sum();
+        let fitted = self.layers.iter().filter(|l| !l.offers_digits());
+        let elements: usize = fitted.map(|l| l.candidate.elements()).sum();
         let offsets = if elements > LARGE { &SAFER_OF_LARGE[..] } else { &SAFER[..] };
         let mut before = Vec::new();
         // From the boldest on, so that an end by the caller leaves the most useful ones.
@@ -162,7 +183,7 @@ impl Search<'_, '_, '_> {
         for (_, index) in order {
             let mut position = positions[index].map_or(0, |p| p + 1);
             while position < POSITIONS {
-                let key = self.layers[index].smallest_within(bound(position))?;
+                let key = self.layers[index].cheapest(self.price(position));
                 if key.is_some() && key != current[index] {
                     let mut choice = current.clone();
                     choice[index] = key;
@@ -184,7 +205,26 @@ impl Search<'_, '_, '_> {
     }
 
     fn choice(&mut self, position: usize) -> Result<Choice, Error> {
-        self.layers.iter_mut().map(|l| l.smallest_within(bound(position))).collect()
+        let price = self.price(position);
+        let choice: Choice = self.layers.iter().map(|l| l.cheapest(price)).collect();
+        self.make(&choice)?;
+        Ok(choice)
+    }
+
+    /// Makes the replacements of a choice, unless that was done before.
+    fn make(&mut self, choice: &Choice) -> Result<(), Error> {
+        for (layer, key) in self.layers.iter_mut().zip(choice) {
+            if let Some(key) = key {
+                layer.start(*key)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes that one relative error of the outputs, squared, is worth.
+    fn price(&self, position: usize) -> f64 {
+        let bytes: u64 = self.layers.iter().map(|l| l.candidate.bytes).sum();
+        bytes as f64 * HIGHEST / STEP.powi(i32::try_from(position).unwrap_or(i32::MAX))
     }
 
     fn trial(&mut self, choice: &Choice, fitted: bool) -> Result<Trial, Error> {
@@ -194,6 +234,7 @@ impl Search<'_, '_, '_> {
         if choice.iter().all(Option::is_none) {
             return Ok(Trial::Accepted);
         }
+        self.make(choice)?;
         if fitted {
             for (layer, key) in self.layers.iter_mut().zip(choice) {
                 if let Some(key) = key {

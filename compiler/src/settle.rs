@@ -1,7 +1,7 @@
 //! What finally changes in the file.
 
 use adntn_onnx::{Model, Patch};
-use adntn_passes::drop_unused;
+use adntn_passes::{Rewrite, drop_unused};
 
 use crate::describe;
 use crate::error::Error;
@@ -29,13 +29,13 @@ pub(crate) fn settle(
     choice: &mut Choice,
     rest: Patch,
 ) -> Result<Settled, Error> {
-    let mut patch = rest.clone();
+    let mut rewrite = Rewrite::from(rest.clone());
     for (layer, key) in layers.iter().zip(choice.iter()) {
         if let Some(key) = key {
-            patch.merge(layer.generator_patch(*key)?);
+            rewrite.merge(layer.rewrite(*key)?);
         }
     }
-    let mut settled = Settled { patch, rest, notes: Vec::new() };
+    let mut settled = Settled { patch: rewrite.into_patch(model), rest, notes: Vec::new() };
     // Both with their data inside, since embedding external data adds a few bytes to any file.
     let (before, after) = (model.apply(&Patch::default())?.len(), model.apply(&settled.patch)?.len());
     if after > before {
@@ -107,7 +107,7 @@ mod tests {
         options.core_type = CoreType::Float32;
         let mut layer = Layer::new(&model, &survey.candidates[0], None, false, &options);
         // Few enough parameters, but with its nodes more bytes.
-        let key = (0, *layer.families[0].bonds.last().unwrap());
+        let key = (0, *layer.families[0].steps().last().unwrap());
         layer.start(key).unwrap();
         assert!(layer.bytes(key) > survey.candidates[0].bytes);
         let mut choice = vec![Some(key)];

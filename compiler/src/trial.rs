@@ -50,6 +50,13 @@ impl<'a> Bench<'a> {
         Ok(self.judge.compare(&got))
     }
 
+    /// The largest relative error of an output of the patched model; `None` where none can be told.
+    pub(crate) fn relative_error(&self, patch: Patch) -> Result<Option<f64>, Error> {
+        let verdict = self.compare(patch)?;
+        let errors = verdict.outputs.iter().filter_map(|output| output.figures.error);
+        Ok(errors.filter(|error| error.is_finite()).reduce(f64::max))
+    }
+
     /// The loss to expect on further samples, for choosing.
     pub(crate) fn cautious(&self, verdict: &Verdict) -> f64 {
         if !self.is_synthetic() {

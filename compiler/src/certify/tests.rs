@@ -73,10 +73,10 @@ fn with_choices(count: usize, test: impl FnOnce(&Bench<'_>, &[Layer<'_>], &[Choi
     let survey = find_candidates_with(&model, &FindOptions { min_elements: 1 });
     let options = Options::new("in.onnx", "out.onnx");
     let mut layer = Layer::new(&model, &survey.candidates[0], None, false, &options);
-    let family = layer.families.iter().position(|family| family.bonds.len() >= 3).unwrap();
-    let bonds = layer.families[family].bonds.clone();
+    let family = layer.families.iter().position(|f| f.networks().is_some_and(|n| n.bonds.len() >= 3)).unwrap();
+    let bonds = layer.families[family].steps().to_vec();
     let keys: Vec<Key> = [bonds[2], bonds[1], bonds[0]].map(|bond| (family, bond)).to_vec();
-    keys.iter().for_each(|&key| drop(layer.start(key).unwrap()));
+    keys.iter().for_each(|&key| layer.start(key).unwrap());
     let layers = [layer];
     let data = samples(&model, count);
     let reference = crate::trial::run(&model, Patch::default(), &data, &[]).unwrap();

@@ -153,30 +153,31 @@ fn table(header: &[&str], right: &[usize]) -> Table {
 
 fn layers(rows: &[LayerReport]) -> String {
     let header =
-        ["layer", "op", "shape", "parameters", "→", "ratio", "bytes", "→", "weight err", "output err", "SQNR", "top-1"];
+        ["layer", "op", "shape", "parameters", "→", "bytes", "→", "ratio", "weight err", "output err", "SQNR", "top-1"];
     let mut table = table(&header, &[3, 4, 5, 6, 7, 8, 9, 10, 11]);
-    let mut remarks = vec!["generator".to_owned()];
+    let mut remarks = vec!["what stands for it".to_owned()];
     for row in rows {
         let shape = dims(&row.shape);
         let percent = |v: Option<f64>, digits: usize| v.map_or("–".into(), |v| format!("{:.digits$}%", v * 100.0));
-        let note = match (&row.generator, &row.reason) {
+        let note = match (&row.generator, row.form.as_ref().or(row.reason.as_ref())) {
             (Some(g), _) => match &g.equivalent {
                 Some(known) => format!("{known} ({})", g.legs),
                 None => format!("{} {} χ={} {}", title(&g.topology), g.legs, g.bond, g.activation),
             },
-            (None, Some(reason)) => reason.clone(),
+            (None, Some(form)) => form.clone(),
             (None, None) => String::new(),
         };
-        let ratio = Cell::new(if row.replaced { format!("{:.1}x", row.ratio) } else { "–".into() });
+        let times = row.bytes_before as f64 / row.bytes_after.max(1) as f64;
+        let ratio = Cell::new(if row.replaced { format!("{times:.1}x") } else { "–".into() });
         table.add_row(vec![
             Cell::new(cut(&clean(&row.layer), NAME)),
             Cell::new(cut(&clean(&row.op), OP)),
             Cell::new(shape),
             Cell::new(count(row.parameters_before)),
             Cell::new(count(row.parameters_after)),
-            ratio,
             Cell::new(bytes(row.bytes_before)),
             Cell::new(bytes(row.bytes_after)),
+            ratio,
             Cell::new(percent(row.weight_error, 1)),
             Cell::new(percent(row.output_error, 1)),
             Cell::new(row.output_sqnr_db.map_or("–".into(), |v| format!("{v:.1} dB"))),

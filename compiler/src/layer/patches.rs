@@ -1,16 +1,16 @@
 //! What a layer's generators change in the model.
 
-use adntn_networks::Generator;
+use adntn_families::Replacement;
 use adntn_onnx::Patch;
-use adntn_passes::{replace_by_dense, replace_by_generator};
+use adntn_passes::{Rewrite, replace_by, replace_by_dense};
 
 use crate::error::Error;
 use crate::layer::{Key, Layer};
 
 impl Layer<'_> {
-    /// W as the generator makes it, O×I: the fitted one if there is a fit, else the start.
+    /// W as the replacement makes it, O×I: the fitted one if there is a fit, else the start.
     pub(crate) fn generated(&self, key: Key) -> Option<Vec<f32>> {
-        self.generator(key).map(Generator::matrix)
+        self.replacement(key).map(Replacement::matrix)
     }
 
     /// The patch that puts the generated weight in place of the trained one without emitting the generator.
@@ -21,14 +21,16 @@ impl Layer<'_> {
         Ok(patch)
     }
 
-    /// The patch that puts the generator itself in place of the weight.
-    pub(crate) fn generator_patch(&self, key: Key) -> Result<Patch, Error> {
-        let Some(generator) = self.generator(key) else { return Err(self.unmade()) };
-        let mut patch = replace_by_generator(self.model, self.candidate, generator)?;
+    /// What puts the replacement itself in place of the weight.
+    pub(crate) fn rewrite(&self, key: Key) -> Result<Rewrite, Error> {
+        let Some(replacement) = self.replacement(key) else { return Err(self.unmade()) };
+        let mut rewrite = replace_by(self.model, self.candidate, replacement)?;
         if let Some(matrix) = self.generated(key).filter(|_| self.absorbs_mean) {
+            let mut patch = Patch::default();
             self.correct_bias(&matrix, &mut patch)?;
+            rewrite.merge(patch.into());
         }
-        Ok(patch)
+        Ok(rewrite)
     }
 
     /// The mean of the layer's output error goes into its bias: `b + (W−G)·E[x]`.

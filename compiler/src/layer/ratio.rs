@@ -17,11 +17,12 @@ impl Layer<'_> {
         let most = self.candidate.elements() as f64 / self.ratio;
         let mut offers: Vec<(usize, Key)> = Vec::new();
         for (index, family) in self.families.iter().enumerate() {
+            let Some(family) = family.networks() else { continue };
             let fitting = family.bonds.iter().filter_map(|&bond| Some((family.parameters(bond)?, (index, bond))));
             offers.extend(fitting.filter(|(count, _)| *count as f64 <= most).max());
         }
         let families = &self.families;
-        prefer(&mut offers, |(_, key)| families[key.0].carries(key.1) > 1);
+        prefer(&mut offers, |(_, key)| families[key.0].networks().is_some_and(|family| family.carries(key.1) > 1));
         prefer(&mut offers, |(count, _)| 2.0 * *count as f64 >= most);
         let mut at_hand = AtHand::default();
         let mut made: Vec<(f64, usize, Key)> = Vec::new();
@@ -35,7 +36,10 @@ impl Layer<'_> {
         let best = made.iter().map(|(error, ..)| *error).fold(f64::INFINITY, f64::min);
         let alike = made.into_iter().filter(|(error, ..)| *error <= best * (1.0 + LIKE_ERRORS));
         let key =
-            alike.max_by_key(|&(_, count, key)| (self.families[key.0].leg_count(), count, std::cmp::Reverse(key)));
+            alike.max_by_key(|&(_, count, key)| {
+                let legs = self.families[key.0].networks().map(|family| family.leg_count());
+                (legs, count, std::cmp::Reverse(key))
+            });
         let key = key.map(|(.., key)| key);
         self.starts.retain(|made, _| Some(*made) == key);
         Ok(key)

@@ -1,0 +1,236 @@
+//! Making what is on offer for a layer: starts, roundings and fits.
+
+use adntn_families::{Prepared, Replacement, Site};
+use adntn_networks::Generator;
+use adntn_passes::{Stored, replace_by};
+
+use super::numbers::{finite, round_to_half};
+use super::{AtHand, Fitted, KEEP_PREPARED, Key, Layer};
+use crate::error::Error;
+use crate::menu::{Family, digits};
+use crate::observer::{Event, Observer};
+use crate::options::{CoreType, Options};
+
+impl Layer<'_> {
+    /// Relative output error of the start for `key`, infinite if there is none; `at_hand` keeps what its family's starts have in
+    /// common.
+    pub(super) fn start_error(&mut self, key: Key, at_hand: &mut AtHand) -> Result<f64, Error> {
+        match self.errors.get(&key) {
+            Some(error) => Ok(*error),
+            None => self.make_start(key, at_hand),
+        }
+    }
+
+    /// Makes everything on offer once, and remembers its error and its bytes.
+    pub(crate) fn price(&mut self, observer: &mut dyn Observer) -> Result<(), Error> {
+        let mut at_hand = AtHand::default();
+        for family in 0..self.families.len() {
+            // The widest first: the others are cut out of it.
+            for step in self.affordable(family, Some(self.candidate.bytes)).into_iter().rev() {
+                if observer.stop() {
+                    return Ok(());
+                }
+                self.start_error((family, step), &mut at_hand)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the start for `key`, leaves it in `at_hand` and remembers its error and its bytes in the file. Where numbers or
+    /// sizes allow none, the error is infinite and the reason is kept.
+    fn make_start(&mut self, key: Key, at_hand: &mut AtHand) -> Result<f64, Error> {
+        let error = match self.try_start(key, at_hand) {
+            Ok(error) => error,
+            Err(e) => {
+                self.unsuitable = Some(e.unsuitable().ok_or(e)?);
+                f64::INFINITY
+            }
+        };
+        tracing::debug!(layer = self.candidate.layer, generator = self.families[key.0].describe(key.1), error, "start");
+        self.errors.insert(key, error);
+        Ok(error)
+    }
+
+    fn try_start(&mut self, key: Key, at_hand: &mut AtHand) -> Result<f64, Error> {
+        if at_hand.weight.is_empty() {
+            at_hand.weight = self.unit_weight()?;
+        }
+        let (replacement, error) = match &self.families[key.0] {
+            Family::Networks(_) => self.network_start(key, at_hand)?,
+            Family::Digits(_) | Family::LowRank(..) => self.in_digits(key, at_hand)?,
+        };
+        self.sizes.insert(key, replace_by(self.model, self.candidate, &replacement)?.added_bytes());
+        at_hand.made = Some((key, replacement));
+        Ok(error)
+    }
+
+    /// The network that starts nearest to the weight, and its error.
+    fn network_start(&mut self, key: Key, at_hand: &mut AtHand) -> Result<(Replacement, f64), Error> {
+        let kept = self.networks.remove(&key.0);
+        let target = self.target(&at_hand.weight);
+        let Some(family) = self.families[key.0].networks() else { return Err(self.unmade()) };
+        let widest = if self.single { key.1 } else { family.bonds.last().copied().unwrap_or(key.1) };
+        let prepared = match (kept, at_hand.networks.take()) {
+            (Some(kept), _) => kept,
+            (None, Some((index, last))) if index == key.0 && !self.single => last,
+            _ => target.prepare(&family.spec(widest))?,
+        };
+        let mut generator = prepared.start(family.spec(key.1).bonds).map_err(adntn_fit::Error::from)?;
+        self.round(&mut generator);
+        // Rounded before it is measured: what is measured is what is written.
+        let error = finite(target.error(&generator), "the error of the start")?;
+        if !self.single && self.candidate.elements() <= KEEP_PREPARED {
+            self.networks.insert(key.0, prepared);
+        } else {
+            at_hand.networks = Some((key.0, prepared));
+        }
+        self.to_weight(&mut generator)?;
+        Ok((Replacement::Network(generator), error))
+    }
+
+    /// The weight, or factors of it, in digits, and the error. They are the best there is: no fit follows.
+    fn in_digits(&mut self, key: Key, at_hand: &mut AtHand) -> Result<(Replacement, f64), Error> {
+        let prepared = match self.digits.take() {
+            Some(prepared) => prepared,
+            None => self.prepare_digits(&at_hand.weight),
+        };
+        let site = self.site(&at_hand.weight);
+        let made = match &self.families[key.0] {
+            Family::LowRank(digits, _) => prepared.low_rank(&site, key.1, *digits).map(Replacement::LowRank),
+            _ => prepared.digits(&site, digits(key.1)).map(Replacement::Digits),
+        };
+        let error = made.as_ref().map(|made| self.target(&at_hand.weight).error_of(&made.matrix()));
+        self.digits = Some(prepared);
+        let out_of_range = || adntn_fit::Error::NotFinite { what: "a scale of the digits in float16".into() };
+        let (made, error) = made.zip(error).ok_or_else(out_of_range)?;
+        Ok((made, finite(error, "the error of the rounded weight")?))
+    }
+
+    fn prepare_digits(&self, weight: &[f32]) -> Prepared {
+        let ranks = self.families.iter().map(|family| match family {
+            Family::LowRank(_, ranks) => ranks.last().copied().unwrap_or(0),
+            _ => 0,
+        });
+        self.site(weight).prepare(ranks.max().unwrap_or(0))
+    }
+
+    fn site<'w>(&'w self, weight: &'w [f32]) -> Site<'w> {
+        Site {
+            weight,
+            outputs: self.candidate.outputs,
+            inputs: self.candidate.inputs,
+            is_transposed: self.candidate.stored == Stored::InputOutput,
+            moments: self.gram.as_ref().map(|gram| gram as &dyn adntn_families::SecondMoments),
+        }
+    }
+
+    /// Rounds cores to float16 numbers if that is how they are stored.
+    pub(crate) fn round(&self, generator: &mut Generator) {
+        if self.core_type == CoreType::Float16 {
+            round_to_half(generator);
+        }
+    }
+
+    /// Turns a generator of the weight as it is fitted into one of the weight itself. The scale of such a generator is a factor
+    /// of its own or goes into one core, which then is no float16 number any more and is stored as float32.
+    fn to_weight(&self, generator: &mut Generator) -> Result<(), Error> {
+        generator.set_scale(generator.scale() * self.unit);
+        if self.unit != 1.0 && generator.matrix().iter().any(|x| !x.is_finite()) {
+            return Err(adntn_fit::Error::NotFinite { what: "the generated weight".into() }.into());
+        }
+        Ok(())
+    }
+
+    /// The start for `key`, kept from now on.
+    pub(super) fn keep_start(&mut self, key: Key, at_hand: &mut AtHand) -> Result<(), Error> {
+        if self.starts.contains_key(&key) {
+            return Ok(());
+        }
+        if at_hand.made.as_ref().is_none_or(|(made, _)| *made != key) {
+            self.make_start(key, at_hand)?;
+        }
+        if let Some((_, generator)) = at_hand.made.take().filter(|(made, _)| *made == key) {
+            self.starts.insert(key, generator);
+        }
+        Ok(())
+    }
+
+    /// Fits the generator, unless that was done before.
+    pub(crate) fn fit(&mut self, key: Key, options: &Options, observer: &mut dyn Observer) -> Result<&Fitted, Error> {
+        if !self.fits.contains_key(&key) {
+            let mut at_hand = AtHand { weight: self.unit_weight()?, ..AtHand::default() };
+            self.keep_start(key, &mut at_hand)?;
+            at_hand.networks = None;
+            let Some(start) = self.starts.get(&key).cloned() else { return Err(self.unmade()) };
+            let error = self.errors.get(&key).copied().unwrap_or(f64::INFINITY);
+            let unfitted = |replacement| Fitted { replacement, start_error: error, error, steps: 0 };
+            let fitted = match start {
+                Replacement::Network(start) => match self.improved(key, &start, &at_hand.weight, options, observer) {
+                    Ok((fitted, bytes)) => {
+                        self.sizes.insert(key, bytes);
+                        fitted
+                    }
+                    // Numbers that run out of range leave the start, which was checked.
+                    Err(e) if e.unsuitable().is_some() => unfitted(Replacement::Network(start)),
+                    Err(e) => return Err(e),
+                },
+                start => unfitted(start),
+            };
+            self.fits.insert(key, fitted);
+        }
+        self.fits.get(&key).ok_or_else(|| Error::Internal("a fit was lost".into()))
+    }
+
+    /// `start` after its fit to `weight`, the weight as it is fitted, and its bytes in the file.
+    fn improved(
+        &self,
+        key: Key,
+        start: &Generator,
+        weight: &[f32],
+        options: &Options,
+        observer: &mut dyn Observer,
+    ) -> Result<(Fitted, u64), Error> {
+        let (what, layer) = (self.families[key.0].describe(key.1), &self.candidate.layer);
+        let target = self.target(weight);
+        let mut generator = start.clone();
+        generator.set_scale(generator.scale() / self.unit);
+        let mut fitted = target.fit(generator, &options.effort, |step, steps, error| {
+            observer.event(Event::Fit { layer, generator: &what, step, steps, error });
+        })?;
+        self.round(&mut fitted.generator);
+        let error = finite(target.error(&fitted.generator), "the error of the fit")?;
+        self.to_weight(&mut fitted.generator)?;
+        let adntn_fit::layerwise::Fitted { generator, start_error, steps, .. } = fitted;
+        let replacement = Replacement::Network(generator);
+        let bytes = replace_by(self.model, self.candidate, &replacement)?.added_bytes();
+        Ok((Fitted { replacement, start_error, error, steps }, bytes))
+    }
+
+    /// Makes the start for `key`, kept from now on.
+    pub(crate) fn start(&mut self, key: Key) -> Result<(), Error> {
+        self.keep_start(key, &mut AtHand::default())
+    }
+
+    /// The network at the start for `key`, kept from now on.
+    pub(crate) fn start_network(&mut self, key: Key) -> Result<Generator, Error> {
+        self.start(key)?;
+        let network = self.starts.get(&key).and_then(Replacement::network);
+        network.cloned().ok_or_else(|| self.unmade())
+    }
+
+    /// Takes over a generator that was fitted elsewhere.
+    pub(crate) fn adopt(&mut self, key: Key, mut generator: Generator, steps: usize) -> Result<(), Error> {
+        self.round(&mut generator);
+        let weight = self.unit_weight()?;
+        let mut unit = generator.clone();
+        unit.set_scale(unit.scale() / self.unit);
+        let error = self.target(&weight).error(&unit);
+        let start_error = self.errors.get(&key).copied().unwrap_or(error);
+        let replacement = Replacement::Network(generator);
+        self.sizes.insert(key, replace_by(self.model, self.candidate, &replacement)?.added_bytes());
+        self.fits.insert(key, Fitted { replacement, start_error, error, steps });
+        // Its bias was trained with it.
+        self.absorbs_mean = false;
+        Ok(())
+    }
+}
