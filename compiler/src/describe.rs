@@ -39,21 +39,26 @@ pub(crate) fn kept(candidate: &Candidate, reason: &str) -> LayerReport {
     }
 }
 
-/// A layer in a dry run, with the range of ratios its generators span under the layer's own `options`.
+/// A layer in a dry run, with the range of ratios of what is on offer under the layer's own `options`.
 pub(crate) fn possible(model: &Model, candidate: &Candidate, options: &Options) -> LayerReport {
-    let digits = !options.asks_for_networks() && takes_digits(model);
-    let no_network = || if digits { None } else { menu::obstacle(candidate, options) };
-    if let Some(reason) = Size::of(model, candidate).obstacle.or_else(no_network) {
+    let size = Size::of(model, candidate);
+    let families = menu::families(candidate, options, size.unit == 1.0 && takes_digits(model));
+    let no_network = || if families.is_empty() { menu::obstacle(candidate, options) } else { None };
+    if let Some(reason) = size.obstacle.or_else(no_network) {
         return kept(candidate, &reason);
     }
-    let families = menu::networks(candidate, options);
-    let ranges: Vec<(usize, usize)> = families.iter().filter_map(|f| f.parameter_range()).collect();
-    let least = ranges.iter().map(|r| r.0).min();
-    let most = ranges.iter().map(|r| r.1).max();
-    let elements = candidate.elements() as f64;
+    let core_bytes = options.core_type.bytes();
+    let ends = |family: &Family| {
+        let steps = family.steps();
+        let bytes = |step: Option<&usize>| family.least_bytes(*step?, candidate, core_bytes);
+        bytes(steps.first()).zip(bytes(steps.last()))
+    };
+    let least = families.iter().filter_map(ends).map(|(least, _)| least).min();
+    let most = families.iter().filter_map(ends).map(|(_, most)| most).filter(|&most| most < candidate.bytes).max();
+    let bytes = candidate.bytes as f64;
     let mut row = kept(candidate, "dry run");
-    row.possible_ratios = least.zip(most).map(|(least, most)| (elements / most as f64, elements / least as f64));
-    row.network = menu::middle(&families).map(|(family, bond)| family.spec(bond));
+    row.possible_ratios = least.zip(most).map(|(least, most)| (bytes / most as f64, bytes / least as f64));
+    row.network = menu::middle(&menu::networks(candidate, options)).map(|(family, bond)| family.spec(bond));
     row
 }
 

@@ -232,6 +232,11 @@ impl<'a> Layer<'a> {
         Error::Internal(format!("no generator was made for layer {}", self.candidate.layer))
     }
 
+    /// Whether what is on offer under `key` is a network, which has a fit to gain from.
+    pub(crate) fn needs_fit(&self, key: Key) -> bool {
+        self.families[key.0].networks().is_some()
+    }
+
     /// Whether there is something on offer that needs no fit.
     pub(crate) fn offers_digits(&self) -> bool {
         self.families.iter().any(|family| family.networks().is_none())

@@ -13,8 +13,8 @@ const LADDER: [usize; 23] = [1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32
 
 /// Ranks tried, finest last; as bond dimensions, and on.
 const RANKS: [usize; 32] = [
-    1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448,
-    512,
+    1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320,
+    384, 448, 512,
 ];
 /// Digits that factors of low rank are offered in: coarser ones lose more than a lower rank does.
 const FACTORS: [Digits; 2] = [Digits::Sixteen, Digits::Bytes];
@@ -138,11 +138,6 @@ impl Networks {
     fn formed_bytes(&self) -> u64 {
         let layout = &self.unbound.layout;
         (layout.outputs() as u64).saturating_mul(layout.inputs() as u64).saturating_mul(4)
-    }
-
-    /// Smallest and largest parameter count on offer.
-    pub(crate) fn parameter_range(&self) -> Option<(usize, usize)> {
-        Some((self.parameters(*self.bonds.first()?)?, self.parameters(*self.bonds.last()?)?))
     }
 }
 

@@ -170,7 +170,7 @@ impl Options {
             layout: None,
             kernel_legs: None,
             seed: 0,
-            min_elements: 1024,
+            min_elements: 256,
             fit: FitKind::default(),
             training: Training::default(),
             generators: Vec::new(),

@@ -256,7 +256,7 @@ pub struct LayerReport {
     pub output_sqnr_db: Option<f64>,
     /// Share of held-out samples whose top class stays when only this layer is replaced, for classifiers.
     pub top1_agreement: Option<f64>,
-    /// Range of compression ratios this layer's generators span (a dry run's answer).
+    /// Smallest and largest ratio, by bytes, of what is on offer for this layer (a dry run's answer).
     pub possible_ratios: Option<(f64, f64)>,
     /// The network in place of the weight, everything but its numbers: legs, tree, bonds and σ. In a dry run the one in the
     /// middle of those on offer by number of parameters.

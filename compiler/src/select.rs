@@ -81,7 +81,8 @@ impl Search<'_, '_, '_> {
             }
             self.measure_sensitivity(index)?;
         }
-        let Some(mut at) = self.bisect()? else { return Ok(StopReason::Interrupted) };
+        let Some(mut at) = self.bisect(accepted)? else { return Ok(StopReason::Interrupted) };
+        accepted.clear();
         // With fits a finer start may turn out to be needless, or, after overfitting, a coarser one too coarse.
         while let Some(position) = at {
             let choice = self.choice(position)?;
@@ -126,14 +127,26 @@ impl Search<'_, '_, '_> {
         Ok(())
     }
 
-    /// The coarsest dial position that the starts alone survive, if any; `None` when the caller ended it.
-    fn bisect(&mut self) -> Result<Option<Option<usize>>, Error> {
+    /// The coarsest dial position that the starts alone survive, if any; `None` when the caller ended it. What needs no fit and
+    /// passes is left in `accepted`.
+    fn bisect(&mut self, accepted: &mut Vec<Choice>) -> Result<Option<Option<usize>>, Error> {
         let (mut low, mut high) = (0, POSITIONS);
         while low < high {
             let middle = usize::midpoint(low, high);
             let choice = self.choice(middle)?;
             match self.trial(&choice, false)? {
-                Trial::Accepted => low = middle + 1,
+                Trial::Accepted => {
+                    let mut all = self.layers.iter().zip(&choice);
+                    if all.all(|(layer, key)| key.is_none_or(|key| !layer.needs_fit(key))) {
+                        for (layer, key) in self.layers.iter_mut().zip(&choice) {
+                            if let Some(key) = key {
+                                layer.fit(*key, self.options, self.observer)?;
+                            }
+                        }
+                        accepted.push(choice);
+                    }
+                    low = middle + 1;
+                }
                 Trial::Refused => high = middle,
                 Trial::Ended => return Ok(None),
             }

@@ -81,7 +81,7 @@ fn digits_shrink(model: &str, at_least: f64) {
     let data = report.data.as_ref().unwrap();
     assert_eq!((data.fit_samples, data.selection_samples, data.held_out_samples), (192, 64, 512));
     for layer in report.layers.iter().filter(|l| l.replaced) {
-        assert!(layer.bytes_after < layer.bytes_before && layer.ratio > 1.0, "{layer:?}");
+        assert!(layer.bytes_after < layer.bytes_before, "{layer:?}");
         assert!(
             layer.weight_error.unwrap() > 0.0
                 && layer.output_error.unwrap() < 1.0
@@ -93,7 +93,7 @@ fn digits_shrink(model: &str, at_least: f64) {
 
 #[test]
 fn lenet5_becomes_smaller_and_runs_everywhere() {
-    digits_shrink("lenet5-mnist.onnx", 1.5);
+    digits_shrink("lenet5-mnist.onnx", 12.0);
 }
 
 #[test]

@@ -217,18 +217,15 @@ fn a_function_of_the_caller_may_judge() {
     assert!(judged.loss <= 0.05 && report.file_ratio().unwrap() > 1.0, "{judged:?}");
 }
 
-/// Ends the compilation after so many trials of fitted choices that were kept.
+/// Ends the compilation after so many trials that were kept.
 struct Impatient {
     left: usize,
-    fitted: bool,
 }
 
 impl Observer for Impatient {
     fn event(&mut self, event: Event<'_>) {
-        match event {
-            Event::Fit { .. } => self.fitted = true,
-            Event::Trial { accepted: true, .. } if self.fitted => self.left = self.left.saturating_sub(1),
-            _ => {}
+        if matches!(event, Event::Trial { accepted: true, .. }) {
+            self.left = self.left.saturating_sub(1);
         }
     }
 
@@ -245,13 +242,13 @@ fn an_interrupted_search_keeps_the_best_accepted() {
     let mut options = Options::new(dir.path().join("in.onnx"), dir.path().join("out.onnx"));
     options.calibration = Some(dir.path().join("x.npy"));
     options.tolerance = 0.2;
-    let compiled = compile_staged(&options, &mut Impatient { left: 1, fitted: false }).unwrap();
+    let compiled = compile_staged(&options, &mut Impatient { left: 1 }).unwrap();
     assert!(compiled.is_interrupted());
     let report = compiled.save().unwrap();
     assert_eq!(report.stopped, Some(StopReason::Interrupted));
     assert!(report.layers.iter().any(|l| l.replaced) && report.quality.unwrap().within_tolerance);
     std::fs::remove_file(dir.path().join("out.onnx")).unwrap();
-    let early = compile_staged(&options, &mut Impatient { left: 0, fitted: false }).unwrap_err();
+    let early = compile_staged(&options, &mut Impatient { left: 0 }).unwrap_err();
     assert_eq!(early.exit_code(), 130);
     assert!(!dir.path().join("out.onnx").exists());
 }

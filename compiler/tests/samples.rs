@@ -97,8 +97,20 @@ fn passes_are_reported_where_there_is_no_terminal() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), "in.onnx", |_| {});
     samples(dir.path(), "x.npy", 64);
-    let options =
-        ["--calibration", "x.npy", "--fit", "end-to-end", "--ratio", "3", "--epochs", "2", "--tolerance", "100%"];
+    let options = [
+        "--calibration",
+        "x.npy",
+        "--fit",
+        "end-to-end",
+        "--ratio",
+        "3",
+        "--epochs",
+        "2",
+        "--tolerance",
+        "100%",
+        "--layers",
+        "hidden",
+    ];
     let output = run(dir.path(), &[&["in.onnx", "out.onnx"][..], &options].concat());
     let text = stderr(&output);
     let passes: Vec<&str> = text.lines().filter(|l| l.starts_with("training at ")).collect();

@@ -125,6 +125,10 @@ impl Grid {
 /// The digit nearest to `value` and what it stands for.
 pub(crate) fn nearest(digits: Digits, scale: f32, value: f32) -> (u8, f32) {
     let zero = digits.zero();
-    let digit = if scale > 0.0 { (value / scale + zero).round().clamp(0.0, (digits.levels() - 1) as f32) } else { zero.floor() };
+    let digit = if scale > 0.0 {
+        (value / scale + zero).round().clamp(0.0, (digits.levels() - 1) as f32)
+    } else {
+        zero.floor()
+    };
     (digit as u8, (digit - zero) * scale)
 }

@@ -9,7 +9,7 @@ use crate::quantised::Quantised;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Replacement {
     /// A network of core tensors.
-    Network(Generator),
+    Network(Box<Generator>),
     /// The weight itself, in digits.
     Digits(Quantised),
     /// Two thin factors, in digits.

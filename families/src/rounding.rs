@@ -56,7 +56,8 @@ impl Rounding {
         let digits_by_row = match &self.factor {
             Some(factor) => self.nearest_plane(matrix, &grid, factor),
             None => {
-                let each = |place: usize, value: &f32| grid.nearest(grid.place(place / columns, place % columns), *value).0;
+                let each =
+                    |place: usize, value: &f32| grid.nearest(grid.place(place / columns, place % columns), *value).0;
                 matrix.par_iter().enumerate().map(|(place, value)| each(place, value)).collect()
             }
         };
@@ -88,7 +89,8 @@ impl Rounding {
             let mut best = (f32::INFINITY, f16::ZERO);
             for share in shares {
                 let scale = f16::from_f32(largest * share);
-                let error = |&(v, weight): &(f32, f32)| weight * (nearest(grid.digits, scale.to_f32(), v).1 - v).powi(2);
+                let error =
+                    |&(v, weight): &(f32, f32)| weight * (nearest(grid.digits, scale.to_f32(), v).1 - v).powi(2);
                 let error: f32 = values.iter().map(error).sum();
                 if error < best.0 {
                     best = (error, scale);
@@ -117,11 +119,15 @@ impl Rounding {
             } else {
                 vec![0.0; rows * width]
             };
-            let lines = codes.par_chunks_mut(columns).zip(errors.par_chunks_mut(columns)).zip(carried.par_chunks(width));
+            let lines =
+                codes.par_chunks_mut(columns).zip(errors.par_chunks_mut(columns)).zip(carried.par_chunks(width));
             lines.enumerate().for_each(|(row, ((codes, errors), carried))| {
                 for i in (start..end).rev() {
-                    let near: f32 =
-                        factor[i * columns + i + 1..i * columns + end].iter().zip(&errors[i + 1..end]).map(|(r, e)| r * e).sum();
+                    let near: f32 = factor[i * columns + i + 1..i * columns + end]
+                        .iter()
+                        .zip(&errors[i + 1..end])
+                        .map(|(r, e)| r * e)
+                        .sum();
                     let value = matrix[row * columns + i];
                     let (digit, rounded) = grid.nearest(grid.place(row, i), value + carried[i - start] + near);
                     codes[i] = digit;

@@ -23,16 +23,16 @@ use crate::emit::Emitter;
 use crate::name::free_prefix;
 use crate::replace::{replace_by_generator, stored_dims};
 
-/// Metadata value of the nodes that unpack digits.
-const UNPACK_PASS: &str = "unpack_digits";
+/// Metadata value of the nodes that make a weight, or a factor of one, of unpacked digits.
+pub(crate) const UNPACK_PASS: &str = "unpack_digits";
 /// Metadata value of the nodes that multiply factors.
-const LOW_RANK_PASS: &str = "replace_by_low_rank";
+pub(crate) const LOW_RANK_PASS: &str = "replace_by_low_rank";
 /// Where the values of a low rank are named, as those of a generator are under its topology.
 pub(crate) const LOW_RANK_PART: &str = "low-rank";
 /// Where weights in digits are named.
 pub(crate) const DIGITS_PART: &str = "digits";
 /// About what a tensor takes in the file besides its digits: an output of Split and a Reshape.
-const PART_BYTES: u64 = 160;
+const PART_BYTES: u64 = 140;
 /// Most values that are unpacked together: what a runtime holds several times while it folds.
 const MOST_TOGETHER: usize = 1 << 24;
 /// Added to a factor so that the floor of an exact quotient is never the one below.
@@ -167,7 +167,7 @@ fn unpack(model: &Model, parts: &[Part]) -> Patch {
     for (digits, groups) in groups {
         for (at, group) in groups.iter().enumerate() {
             let number = if at == 0 { String::new() } else { format!("_{}", at + 1) };
-            let kind = format!("{}x{}{number}", digits.levels(), digits.per_byte());
+            let kind = format!("{}{number}", digits.levels());
             unpack_group(model, &mut patch, &prefix, &kind, digits, group);
         }
     }
@@ -177,7 +177,7 @@ fn unpack(model: &Model, parts: &[Part]) -> Patch {
 fn unpack_group(model: &Model, patch: &mut Patch, prefix: &str, kind: &str, digits: Digits, group: &[&Part]) {
     let before = group.iter().map(|part| part.before).min().unwrap_or(0);
     let mut emitter = Emitter::new(model, patch, UNPACK_PASS, prefix, kind, before);
-    emitter.is_for_one_layer = false;
+    emitter.is_described = false;
     let packed: Vec<u8> = group.iter().flat_map(|part| part.values.packed()).collect();
     let scales: Vec<half::f16> = group.iter().flat_map(|part| part.values.scales().iter().copied()).collect();
     let (blocks, block) = (scales.len(), digits.block());
@@ -199,9 +199,9 @@ fn unpack_group(model: &Model, patch: &mut Patch, prefix: &str, kind: &str, digi
         let whole = emitter.named_node("whole", "Floor", vec![shifted], Vec::new());
         let factor = emitter.floats("per-level", &[], &[ABOVE / base]);
         let above = emitter.named_node("above", "Mul", vec![whole.clone(), factor], Vec::new());
-        let above = emitter.named_node("above-whole", "Floor", vec![above], Vec::new());
+        let above = emitter.named_node("carry", "Floor", vec![above], Vec::new());
         let levels = emitter.floats("levels", &[], &[base]);
-        let above = emitter.named_node("above-places", "Mul", vec![above, levels], Vec::new());
+        let above = emitter.named_node("carried", "Mul", vec![above, levels], Vec::new());
         let digit = emitter.named_node("digit", "Sub", vec![whole, above], Vec::new());
         let zero = emitter.floats("zero", &[], &[digits.zero()]);
         let signed = emitter.named_node("signed", "Sub", vec![digit, zero], Vec::new());
@@ -211,6 +211,7 @@ fn unpack_group(model: &Model, patch: &mut Patch, prefix: &str, kind: &str, digi
 
     let padded: Vec<usize> = group.iter().map(|part| digits.padded(part.values.len())).collect();
     if let ([part], true) = (group, padded[0] == group[0].values.len()) {
+        emitter.is_described = true;
         emitter.reshape_to(part.name.clone(), value, &part.dims);
         return;
     }
@@ -227,6 +228,8 @@ fn unpack_group(model: &Model, patch: &mut Patch, prefix: &str, kind: &str, digi
         }
     }
     emitter.split(flat, &outputs, &lengths);
+    // A later compilation finds these nodes in front of the layers, and has to know them.
+    emitter.is_described = true;
     let mut at = 0;
     for (part, padded) in group.iter().zip(&padded) {
         emitter.reshape_to(part.name.clone(), outputs[at].clone(), &part.dims);

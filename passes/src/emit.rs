@@ -42,8 +42,9 @@ pub(crate) struct Emitter<'a> {
     before: usize,
     opset: i64,
     constants_as_nodes: bool,
-    /// Whether nodes say which layer they belong to.
-    pub(crate) is_for_one_layer: bool,
+    /// Whether nodes have a name and say which pass and layer they are from. Those that layers share do without: it is a good
+    /// part of what a small file spends on them, and the names of their values tell.
+    pub(crate) is_described: bool,
     names: BTreeSet<String>,
     /// Names of the int64 vectors written so far, by kind and content.
     vectors: BTreeMap<(&'static str, Vec<i64>), String>,
@@ -67,7 +68,7 @@ impl<'a> Emitter<'a> {
             before,
             opset: model.opset(),
             constants_as_nodes: model.proto().ir_version() < FREE_INITIALIZERS_IR,
-            is_for_one_layer: true,
+            is_described: true,
             names: BTreeSet::new(),
             vectors: BTreeMap::new(),
         }
@@ -329,9 +330,10 @@ impl<'a> Emitter<'a> {
             key: Some(key.to_owned()),
             value: Some(value.to_owned()),
         };
-        node.metadata_props = vec![entry(PASS_KEY, self.pass)];
-        if self.is_for_one_layer {
-            node.metadata_props.push(entry(LAYER_KEY, self.layer));
+        if self.is_described {
+            node.metadata_props = vec![entry(PASS_KEY, self.pass), entry(LAYER_KEY, self.layer)];
+        } else {
+            node.name = None;
         }
         self.patch.insert_nodes.push((self.before, node));
     }

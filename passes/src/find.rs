@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use adntn_onnx::{Model, pb};
 
 use crate::candidate::{Candidate, DenseUse, LayerKind, Root, Stored, WeightSource};
-use crate::folded::{Folded, Folding, made_by_generator};
+use crate::folded::{Folded, Folding, made_by_rewrite};
 use crate::name::{Namer, bodies};
 use crate::origin::{Origin, constant_tensor, is_standard, op_and_name, origin};
 use crate::skip::{SkipReason, Skipped};
@@ -163,7 +163,7 @@ impl<'m> Finder<'m> {
         };
         let name = |input| self.input(index, input).to_owned();
         if is_known(0) && is_known(1) {
-            return Err((!made_by_generator(node)).then(|| (name(slots[0].0), SkipReason::AllConstant)));
+            return Err((!made_by_rewrite(node)).then(|| (name(slots[0].0), SkipReason::AllConstant)));
         }
         let Some(&(input, stored)) = slots.iter().find(|(input, _)| is_known(*input)) else {
             return Err(match (kind, origin(self.model, self.input(index, slots[0].0))) {
@@ -190,7 +190,7 @@ impl<'m> Finder<'m> {
     /// Why a weight computed from constants is left alone.
     fn folding(&self, folding: Folding, reader: usize) -> SkipReason {
         match folding {
-            Folding::Generator => SkipReason::Generator,
+            Folding::Replaced => SkipReason::Generator,
             Folding::Quantised => SkipReason::Quantised,
             Folding::Other { source, root } => {
                 let nodes = &self.model.graph().node;

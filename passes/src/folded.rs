@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use adntn_onnx::{Model, pb};
 
+use crate::digits::{LOW_RANK_PASS, UNPACK_PASS};
 use crate::emit::{GENERATOR_PASS, PASS_KEY};
 use crate::origin::is_standard;
 
@@ -14,8 +15,8 @@ const UNDETERMINED: [&str; 7] =
 /// What a value computed from constants is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Folding {
-    /// The weight that a generator makes.
-    Generator,
+    /// What a rewrite has put in a weight's place.
+    Replaced,
     /// Integers behind a DequantizeLinear.
     Quantised,
     /// Anything else.
@@ -71,8 +72,8 @@ impl<'m> Folded<'m> {
         // The bound only matters for cyclic graphs.
         for _ in 0..=graph.node.len() {
             let Some(node) = self.makers.get(value).map(|&at| &graph.node[at]) else { break };
-            if ops.is_empty() && made_by_generator(node) {
-                return Some(Folding::Generator);
+            if ops.is_empty() && made_by_rewrite(node) {
+                return Some(Folding::Replaced);
             }
             match node.op_type() {
                 "Constant" => break,
@@ -93,8 +94,10 @@ impl<'m> Folded<'m> {
 }
 
 /// Whether a rewrite of an earlier compilation put the node there.
-pub(crate) fn made_by_generator(node: &pb::NodeProto) -> bool {
-    node.metadata_props.iter().any(|entry| entry.key() == PASS_KEY && entry.value() == GENERATOR_PASS)
+pub(crate) fn made_by_rewrite(node: &pb::NodeProto) -> bool {
+    node.metadata_props
+        .iter()
+        .any(|entry| entry.key() == PASS_KEY && [GENERATOR_PASS, LOW_RANK_PASS, UNPACK_PASS].contains(&entry.value()))
 }
 
 fn is_foldable(node: &pb::NodeProto) -> bool {

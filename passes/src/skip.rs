@@ -128,7 +128,7 @@ impl fmt::Display for SkipReason {
                 if tied.is_empty() { Ok(()) } else { write!(f, ", tied to the table of {}", tied.join(", ")) }
             }
             Self::Quantised => f.write_str("weight is quantised (DequantizeLinear)"),
-            Self::Generator => f.write_str("already a generator"),
+            Self::Generator => f.write_str("already replaced"),
             Self::Embedding => f.write_str("embedding: a table of which rows are taken, not a matrix that multiplies"),
             Self::Grouped { groups } => write!(f, "grouped convolution ({groups} groups)"),
             Self::UnsupportedType { dtype } => write!(f, "weight type {dtype} is not supported, only float32 is"),

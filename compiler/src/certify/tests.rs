@@ -8,7 +8,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use super::*;
 use crate::layer::Key;
 use crate::metric::Yardstick;
-use crate::options::Options;
+use crate::options::{CoreType, Options};
 
 /// `x [N,16] → MatMul 16×16 → y`.
 fn model() -> Model {
@@ -71,7 +71,8 @@ fn samples(model: &Model, count: usize) -> Dataset {
 fn with_choices(count: usize, test: impl FnOnce(&Bench<'_>, &[Layer<'_>], &[Choice], &[f64])) {
     let model = model();
     let survey = find_candidates_with(&model, &FindOptions { min_elements: 1 });
-    let options = Options::new("in.onnx", "out.onnx");
+    let mut options = Options::new("in.onnx", "out.onnx");
+    options.core_type = CoreType::Float32;
     let mut layer = Layer::new(&model, &survey.candidates[0], None, false, &options);
     let family = layer.families.iter().position(|f| f.networks().is_some_and(|n| n.bonds.len() >= 3)).unwrap();
     let bonds = layer.families[family].steps().to_vec();

@@ -85,7 +85,7 @@ impl Layer<'_> {
             at_hand.networks = Some((key.0, prepared));
         }
         self.to_weight(&mut generator)?;
-        Ok((Replacement::Network(generator), error))
+        Ok((Replacement::Network(Box::new(generator)), error))
     }
 
     /// The weight, or factors of it, in digits, and the error. They are the best there is: no fit follows.
@@ -201,7 +201,7 @@ impl Layer<'_> {
         let error = finite(target.error(&fitted.generator), "the error of the fit")?;
         self.to_weight(&mut fitted.generator)?;
         let adntn_fit::layerwise::Fitted { generator, start_error, steps, .. } = fitted;
-        let replacement = Replacement::Network(generator);
+        let replacement = Replacement::Network(Box::new(generator));
         let bytes = replace_by(self.model, self.candidate, &replacement)?.added_bytes();
         Ok((Fitted { replacement, start_error, error, steps }, bytes))
     }
@@ -226,7 +226,7 @@ impl Layer<'_> {
         unit.set_scale(unit.scale() / self.unit);
         let error = self.target(&weight).error(&unit);
         let start_error = self.errors.get(&key).copied().unwrap_or(error);
-        let replacement = Replacement::Network(generator);
+        let replacement = Replacement::Network(Box::new(generator));
         self.sizes.insert(key, replace_by(self.model, self.candidate, &replacement)?.added_bytes());
         self.fits.insert(key, Fitted { replacement, start_error, error, steps });
         // Its bias was trained with it.

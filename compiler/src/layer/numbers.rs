@@ -19,7 +19,7 @@ pub(crate) struct Size {
     /// Why it cannot be fitted at all.
     pub(crate) obstacle: Option<String>,
     /// Power of two by which the weight is divided before it is fitted.
-    pub(super) unit: f32,
+    pub(crate) unit: f32,
 }
 
 impl Size {

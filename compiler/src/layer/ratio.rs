@@ -35,11 +35,10 @@ impl Layer<'_> {
         }
         let best = made.iter().map(|(error, ..)| *error).fold(f64::INFINITY, f64::min);
         let alike = made.into_iter().filter(|(error, ..)| *error <= best * (1.0 + LIKE_ERRORS));
-        let key =
-            alike.max_by_key(|&(_, count, key)| {
-                let legs = self.families[key.0].networks().map(|family| family.leg_count());
-                (legs, count, std::cmp::Reverse(key))
-            });
+        let key = alike.max_by_key(|&(_, count, key)| {
+            let legs = self.families[key.0].networks().map(|family| family.leg_count());
+            (legs, count, std::cmp::Reverse(key))
+        });
         let key = key.map(|(.., key)| key);
         self.starts.retain(|made, _| Some(*made) == key);
         Ok(key)
