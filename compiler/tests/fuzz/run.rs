@@ -163,8 +163,9 @@ fn results(dir: &Path, dry: bool, made: &BTreeMap<String, Vec<u8>>) -> Result<()
     Ok(())
 }
 
-/// Whether the model that was written to `dir` is one that the command takes.
-pub fn reload(dir: &Path) -> Result<(), String> {
+/// Whether the model that was written to `dir` is one that the command takes, with the same least size of a weight: smaller ones
+/// are not looked at, and may hold NaN.
+pub fn reload(dir: &Path, min_elements: &str) -> Result<(), String> {
     let again = tempfile::tempdir().unwrap();
     for (path, bytes) in files(dir) {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -172,7 +173,7 @@ pub fn reload(dir: &Path) -> Result<(), String> {
             std::fs::write(again.path().join(if name == "out.onnx" { "in.onnx" } else { &name }), bytes).unwrap();
         }
     }
-    match check(again.path(), &["--dry-run".to_owned(), "--min-elements".into(), "16".into()])? {
+    match check(again.path(), &["--dry-run".to_owned(), "--min-elements".into(), min_elements.into()])? {
         0 => Ok(()),
         code => Err(format!("the compiled model is refused with exit code {code}")),
     }
