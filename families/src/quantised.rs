@@ -91,6 +91,27 @@ impl Quantised {
         values.take(self.len()).collect()
     }
 
+    /// Other values, in the order of storage, on the same grid.
+    ///
+    /// # Panics
+    /// When they are not as many.
+    #[must_use]
+    pub fn rounded(&self, values: &[f32]) -> Quantised {
+        assert_eq!(values.len(), self.len());
+        let mut other = self.clone();
+        let scales = self.scales.iter().flat_map(|s| std::iter::repeat_n(s.to_f32(), self.digits.block()));
+        for ((code, scale), value) in other.codes.iter_mut().zip(scales).zip(values) {
+            *code = nearest(self.digits, scale, *value).0;
+        }
+        other
+    }
+
+    /// Writes what [`Quantised::rounded`] makes of `values` into `out`.
+    pub fn round_into(&self, values: &[f32], out: &mut Vec<f32>) {
+        let scales = self.scales.iter().flat_map(|s| std::iter::repeat_n(s.to_f32(), self.digits.block()));
+        out.extend(values.iter().zip(scales).map(|(value, scale)| nearest(self.digits, scale, *value).1));
+    }
+
     /// The values, row by row.
     #[must_use]
     pub fn matrix(&self) -> Vec<f32> {

@@ -252,6 +252,7 @@ fn a_resumed_fit_ends_bit_by_bit_like_an_uninterrupted_one() {
         let of = |part: &Part| match part {
             Part::Generator { generator, .. } => generator.params().to_vec(),
             Part::Plain(array) => array.values.clone(),
+            other => panic!("{other:?} was not trained"),
         };
         parts.iter().flat_map(of).map(f32::to_bits).collect()
     };

@@ -1,13 +1,17 @@
-//! The trainable side of a fit: generators in place of weights, and plain parameters such as biases.
+//! The trainable side of a fit: generators, digits and low ranks in place of weights, and plain parameters such as biases.
+//!
+//! What is in digits is trained as numbers; the network sees them rounded.
 
 use std::ops::Range;
 use std::sync::Arc;
 
+use adntn_families::{LowRank, Quantised};
 use adntn_graph::Array;
 use adntn_networks::{Generator, LegLayout, Workspace};
 
 use crate::distill::optimizer::Group;
 use crate::error::Error;
+use crate::matrix::{self, multiply, plain};
 
 /// What stands in the place of one leaf of the network.
 #[derive(Debug, Clone)]
@@ -21,8 +25,38 @@ pub enum Part {
         /// Whether the model stores inputs × outputs instead of outputs × inputs.
         transposed: bool,
     },
+    /// A weight in digits, in the order in which the model stores it.
+    Digits {
+        /// The digits; their scales stay.
+        weight: Box<Quantised>,
+        /// Extents of the weight as the model stores it.
+        dims: Vec<usize>,
+    },
+    /// A weight made of two thin factors in digits.
+    LowRank {
+        /// The factors; their scales stay.
+        factors: Box<LowRank>,
+        /// Extents of the weight as the model stores it.
+        dims: Vec<usize>,
+        /// Whether the model stores inputs × outputs instead of outputs × inputs.
+        transposed: bool,
+    },
     /// Numbers of their own.
     Plain(Array),
+}
+
+impl Part {
+    fn shape(&self) -> &[usize] {
+        match self {
+            Part::Generator { dims, .. } | Part::Digits { dims, .. } | Part::LowRank { dims, .. } => dims,
+            Part::Plain(array) => &array.shape,
+        }
+    }
+
+    /// Its factors in the order of the product that the model stores.
+    fn factors(factors: &LowRank, transposed: bool) -> [&Quantised; 2] {
+        if transposed { [&factors.inner, &factors.outer] } else { [&factors.outer, &factors.inner] }
+    }
 }
 
 /// The parts, their parameters in one vector, and all buffers of a step.
@@ -44,6 +78,8 @@ struct Slot {
     value: Arc<Array>,
     /// The gradient in leaf order.
     gradient: Vec<f32>,
+    /// Factors as they were rounded last.
+    rounded: Vec<f32>,
 }
 
 impl Student {
@@ -59,15 +95,22 @@ impl Student {
                     let layout = &generator.spec().layout;
                     Some(if *transposed { layout.transposed() } else { layout.clone() })
                 }
+                Part::Digits { weight, .. } => {
+                    params.extend(weight.stored_values());
+                    None
+                }
+                Part::LowRank { factors, transposed, .. } => {
+                    for factor in Part::factors(factors, *transposed) {
+                        params.extend(factor.stored_values());
+                    }
+                    None
+                }
                 Part::Plain(array) => {
                     params.extend_from_slice(&array.values);
                     None
                 }
             };
-            let shape = match &part {
-                Part::Generator { dims, .. } => dims.clone(),
-                Part::Plain(array) => array.shape.clone(),
-            };
+            let shape = part.shape().to_vec();
             Slot {
                 part,
                 range: start..params.len(),
@@ -75,6 +118,7 @@ impl Student {
                 workspace: Workspace::new(),
                 value: Arc::new(Array { shape, values: Vec::new() }),
                 gradient: Vec::new(),
+                rounded: Vec::new(),
             }
         });
         let slots = slots.collect();
@@ -116,6 +160,12 @@ impl Student {
                     let parts = crate::layerwise::core_ranges(generator.shape());
                     groups.extend(parts.into_iter().map(|r| Group::of(&self.params, of(r), 1e-6, 0.0)));
                 }
+                Part::Digits { .. } => groups.push(Group::of(&self.params, range.clone(), 1e-6, 0.0)),
+                Part::LowRank { factors, transposed, .. } => {
+                    let middle = range.start + Part::factors(factors, *transposed)[0].len();
+                    groups.push(Group::of(&self.params, range.start..middle, 1e-6, 0.0));
+                    groups.push(Group::of(&self.params, middle..range.end, 1e-6, 0.0));
+                }
                 Part::Plain(array) => {
                     let decay = if array.shape.len() > 1 { decay } else { 0.0 };
                     groups.push(Group::of(&self.params, range.clone(), 1e-2, decay));
@@ -145,6 +195,20 @@ impl Student {
                     let (rows, columns) = sides(generator, *transposed);
                     layout.scatter(generator.forward(&mut slot.workspace), rows, columns, values);
                 }
+                (Part::Digits { weight, .. }, _) => {
+                    values.clear();
+                    weight.round_into(params, values);
+                }
+                (Part::LowRank { factors, transposed, .. }, _) => {
+                    let [left, right] = Part::factors(factors, *transposed);
+                    slot.rounded.clear();
+                    left.round_into(&params[..left.len()], &mut slot.rounded);
+                    right.round_into(&params[left.len()..], &mut slot.rounded);
+                    let (l, r) = slot.rounded.split_at(left.len());
+                    let ([m, k], [_, n]) = (left.stored_shape(), right.stored_shape());
+                    values.resize(m * n, 0.0);
+                    multiply(m, n, k, plain(l, k), plain(r, n), false, values);
+                }
                 _ => {
                     values.clear();
                     values.extend_from_slice(params);
@@ -166,6 +230,15 @@ impl Student {
                     layout.gather(&leaf.values, rows, columns, &mut slot.gradient);
                     out.copy_from_slice(generator.adjoint(&mut slot.workspace, &slot.gradient));
                 }
+                (Part::LowRank { factors, transposed, .. }, _) => {
+                    let [left, right] = Part::factors(factors, *transposed);
+                    let ([m, k], [_, n]) = (left.stored_shape(), right.stored_shape());
+                    let (l, r) = slot.rounded.split_at(left.len());
+                    let (by_left, by_right) = out.split_at_mut(left.len());
+                    multiply(m, k, n, plain(&leaf.values, n), matrix::transposed(r, n), false, by_left);
+                    multiply(k, n, m, matrix::transposed(l, k), plain(&leaf.values, n), false, by_right);
+                }
+                // Straight through the rounding (Y. Bengio, N. Léonard and A. Courville, arXiv 1308.3432).
                 _ => out.copy_from_slice(&leaf.values),
             }
         }
@@ -179,6 +252,13 @@ impl Student {
             let mut part = slot.part.clone();
             match &mut part {
                 Part::Generator { generator, .. } => generator.params_mut().copy_from_slice(values),
+                Part::Digits { weight, .. } => **weight = weight.rounded(values),
+                Part::LowRank { factors, transposed, .. } => {
+                    let LowRank { outer, inner } = factors.as_mut();
+                    let (left, right) = if *transposed { (inner, outer) } else { (outer, inner) };
+                    let (l, r) = values.split_at(left.len());
+                    (*left, *right) = (left.rounded(l), right.rounded(r));
+                }
                 Part::Plain(array) => array.values.copy_from_slice(values),
             }
             part
