@@ -119,7 +119,8 @@ pub(crate) fn layer(
     let mut row = kept(candidate, "");
     row.replaced = true;
     row.reason = None;
-    row.form = Some(form(&fitted.replacement));
+    let trained = if layer.is_trained(key) { ", trained through the network" } else { "" };
+    row.form = Some(format!("{}{trained}", form(&fitted.replacement)));
     if let (Replacement::Network(generator), Family::Networks(family)) = (&fitted.replacement, &layer.families[key.0]) {
         let spec = generator.spec();
         let levels = generator.shape().levels.clone();

@@ -1,9 +1,11 @@
 //! The end-to-end fit of a compilation: which part of the model is trained, on what, and what comes of it.
 
+mod ladder;
 mod tail;
 
 use std::collections::BTreeMap;
 
+use adntn_families::Replacement;
 use adntn_fit::distill::{
     Budget, Control, Extent, Identity, Loss, Objective, Part, Places, Problem, Progress, Samples, Settings, State,
     Student, Trained, check, train,
@@ -21,6 +23,7 @@ use crate::options::Options;
 use crate::report::TrainingReport;
 use crate::select::Choice;
 use crate::training::{LossKind, Training};
+pub(crate) use ladder::Ladder;
 use tail::Tail;
 
 /// What a fit through the network leaves behind besides the generators, which the layers have adopted.
@@ -93,7 +96,7 @@ impl Fit<'_, '_> {
         observer: &mut dyn Observer,
     ) -> Result<(Patch, TrainingReport), Error> {
         let training = &self.options.training;
-        let student = self.student()?;
+        let student = self.student(&Patch::default())?;
         let candidates = self.wanted.iter().map(|&i| self.layers[i].candidate);
         let weights = candidates.map(|c| c.dims.iter().map(|&d| u64::try_from(d).unwrap_or(0)).product::<u64>()).sum();
         observer.event(Event::Generators { weights, parameters: student.generator_parameters() as u64 });
@@ -162,22 +165,30 @@ impl Fit<'_, '_> {
         Ok((self.adopt(trained)?, report))
     }
 
-    /// Generators at their starts, and plain parameters as the model has them, in the order of the leaves.
-    fn student(&mut self) -> Result<Student, Error> {
+    /// Replacements at their starts, and plain parameters as `started` or else the model has them, in the order of the leaves.
+    fn student(&mut self, started: &Patch) -> Result<Student, Error> {
         let mut parts = Vec::new();
         for &index in self.wanted {
             let layer = &mut self.layers[index];
             let Some(key) = self.choice[index] else { continue };
             let candidate = layer.candidate;
-            parts.push(Part::Generator {
-                generator: Box::new(layer.start_network(key)?),
-                dims: candidate.dims.iter().map(|&d| usize::try_from(d).unwrap_or(0)).collect(),
-                transposed: candidate.stored == Stored::InputOutput,
+            layer.start(key)?;
+            let Some(start) = layer.replacement(key).cloned() else { continue };
+            let dims = candidate.dims.iter().map(|&d| usize::try_from(d).unwrap_or(0)).collect();
+            let transposed = candidate.stored == Stored::InputOutput;
+            parts.push(match start {
+                Replacement::Network(generator) => Part::Generator { generator, dims, transposed },
+                Replacement::Digits(weight) => Part::Digits { weight: Box::new(weight), dims },
+                Replacement::LowRank(factors) => Part::LowRank { factors: Box::new(factors), dims, transposed },
             });
         }
         for name in &self.tail.plain {
-            let initial = self.tail.network.initial(name)?;
-            parts.push(Part::Plain((*initial).clone()));
+            let mut initial = (*self.tail.network.initial(name)?).clone();
+            if let Some(raw) = started.replace_initializers.get(name).and_then(|tensor| tensor.raw_data.as_ref()) {
+                let values = raw.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b));
+                initial.values = values.collect();
+            }
+            parts.push(Part::Plain(initial));
         }
         Ok(Student::new(parts))
     }
@@ -311,7 +322,7 @@ impl Fit<'_, '_> {
     fn generator_parameters(&self, trained: &Trained) -> u64 {
         let count = |part: &Part| match part {
             Part::Generator { generator, .. } => generator.parameter_count() as u64,
-            Part::Plain(_) => 0,
+            _ => 0,
         };
         trained.parts.iter().map(count).sum()
     }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use adntn_families::{Prepared, Replacement};
 use adntn_fit::gram::Gram;
 use adntn_fit::layerwise::Target;
-use adntn_onnx::Model;
+use adntn_onnx::{Model, Patch};
 use adntn_passes::{Candidate, takes_digits};
 
 use crate::error::Error;
@@ -79,6 +79,8 @@ pub(crate) struct Layer<'a> {
     /// The starts some choice asked for.
     starts: BTreeMap<Key, Replacement>,
     fits: BTreeMap<Key, Fitted>,
+    /// What else was trained with a replacement: it goes into the model with it.
+    trained: BTreeMap<Key, Patch>,
 }
 
 impl<'a> Layer<'a> {
@@ -117,6 +119,7 @@ impl<'a> Layer<'a> {
             sizes: BTreeMap::new(),
             starts: BTreeMap::new(),
             fits: BTreeMap::new(),
+            trained: BTreeMap::new(),
         }
     }
 
@@ -220,7 +223,7 @@ impl<'a> Layer<'a> {
         self.sizes.get(&key).copied().unwrap_or(u64::MAX)
     }
 
-    fn replacement(&self, key: Key) -> Option<&Replacement> {
+    pub(crate) fn replacement(&self, key: Key) -> Option<&Replacement> {
         self.fits.get(&key).map(|f| &f.replacement).or_else(|| self.starts.get(&key))
     }
 
@@ -235,6 +238,11 @@ impl<'a> Layer<'a> {
     /// Whether what is on offer under `key` is a network, which has a fit to gain from.
     pub(crate) fn needs_fit(&self, key: Key) -> bool {
         self.families[key.0].networks().is_some()
+    }
+
+    /// Whether `key` was trained through the network.
+    pub(crate) fn is_trained(&self, key: Key) -> bool {
+        self.trained.contains_key(&key)
     }
 
     /// Whether there is something on offer that needs no fit.

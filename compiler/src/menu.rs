@@ -31,6 +31,8 @@ pub(crate) enum Family {
     Digits(Vec<usize>),
     /// Low ranks in digits of one kind; steps are ranks.
     LowRank(Digits, Vec<usize>),
+    /// What was trained through the network, with other layers; steps are choices. Nothing is on offer.
+    Trained,
 }
 
 impl Family {
@@ -39,6 +41,7 @@ impl Family {
         match self {
             Family::Networks(networks) => &networks.bonds,
             Family::Digits(steps) | Family::LowRank(_, steps) => steps,
+            Family::Trained => &[],
         }
     }
 
@@ -56,6 +59,7 @@ impl Family {
             Family::Networks(networks) => networks.parameters(step),
             Family::Digits(_) => Some(candidate.elements()),
             Family::LowRank(..) => Some(step * (candidate.outputs + candidate.inputs)),
+            Family::Trained => None,
         }
     }
 
@@ -66,6 +70,7 @@ impl Family {
             Family::Networks(_) => parameters as u64 * core_bytes,
             Family::Digits(_) => digits(step).bytes(parameters),
             Family::LowRank(digits, _) => digits.bytes(parameters),
+            Family::Trained => return None,
         })
     }
 
@@ -78,6 +83,7 @@ impl Family {
             }
             Family::Digits(_) => digits(step).to_string(),
             Family::LowRank(digits, _) => format!("low rank r={step}, {digits}"),
+            Family::Trained => "trained through the network".into(),
         }
     }
 }

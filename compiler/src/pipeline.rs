@@ -2,6 +2,7 @@
 
 mod ready;
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use adntn_fit::distill::Ended;
@@ -10,6 +11,7 @@ use adntn_onnx::{ExternalData, Model, Patch, Staged};
 use adntn_passes::{Candidate, FindOptions, Survey, find_candidates_with};
 
 use crate::data::Samples;
+use crate::endtoend::Ladder;
 use crate::error::Error;
 use crate::layer::Layer;
 use crate::observer::{Event, Observer};
@@ -47,6 +49,9 @@ fn total(staged: &Staged) -> u64 {
 fn ended_in_first_pass(training: &TrainingReport) -> bool {
     training.ended == Ended::Interrupted && training.steps < training.fit_samples / training.batch.max(1)
 }
+
+/// Samples that statistics are taken of, at most, but for layers with more than half as many inputs.
+const MOST_STATISTICS: usize = 4096;
 
 struct Run<'o> {
     options: &'o Options,
@@ -111,7 +116,8 @@ impl Run<'_> {
             let representative = !bench.is_synthetic() && samples.overlap == 0;
             let n = bench.data().samples();
             quality = Some(quality::report(&verdict, &samples.yardstick, self.options, n, representative));
-            if !trained {
+            let together = layers.iter().zip(&decision.choice).any(|(l, key)| key.is_some_and(|key| l.is_trained(key)));
+            if !trained && !together {
                 // Layers that were trained together mean little one by one.
                 effects = verify::layer_effects(&model, &layers, &decision.choice, &bench)?;
             }
@@ -198,7 +204,11 @@ impl Run<'_> {
         let grams = match samples.and_then(|s| s.fit.as_ref()).filter(|_| !trained) {
             Some(fit) => {
                 self.enter("calibrating");
-                calibrate::input_statistics(model, chosen, &absorbs, fit)?
+                // More say hardly more of second moments.
+                let widest = chosen.iter().map(|c| c.inputs).max().unwrap_or(0);
+                let enough = (2 * widest).max(MOST_STATISTICS).min(fit.samples());
+                let fit = fit.select(&(0..enough).collect::<Vec<_>>())?;
+                calibrate::input_statistics(model, chosen, &absorbs, &fit)?
             }
             None => chosen.iter().map(|_| None).collect(),
         };
@@ -225,7 +235,10 @@ impl Run<'_> {
             return Ok(Decision { selection, choice });
         };
         let bench = Bench::new(model, samples.selection.clone(), &samples.yardstick)?;
-        let mut selection = Search { layers, bench: &bench, options: self.options, observer: self.observer }.run()?;
+        let ladder = Ladder::new(model, samples, self.options);
+        let (options, losses) = (self.options, BTreeMap::new());
+        let mut search = Search { layers, bench: &bench, options, observer: self.observer, losses };
+        let mut selection = search.run(ladder)?;
         drop(bench);
 
         self.enter("checking on held-out samples");

@@ -6,9 +6,12 @@
 //! real losses, then moved step by step with fitted networks, then turned further for one layer after the other. What comes of it
 //! is a sequence from choices that are safer than the selection samples ask for to the boldest they let pass, for the final test.
 
+use std::collections::BTreeMap;
+
 use adntn_fit::quality::Verdict;
 use adntn_onnx::Patch;
 
+use crate::endtoend::Ladder;
 use crate::error::Error;
 use crate::layer::{Key, Layer};
 use crate::observer::{Event, Observer};
@@ -30,6 +33,10 @@ const SAFER: [usize; 10] = [16, 13, 10, 8, 6, 5, 4, 3, 2, 1];
 /// The same where there are networks to be fitted that have so many elements that every fit takes long.
 const SAFER_OF_LARGE: [usize; 2] = [6, 3];
 const LARGE: usize = 1 << 18;
+/// A rung of the ladder has at most this share of the bytes of the one before.
+const RUNG: f64 = 0.85;
+/// Rungs in a row that may fail before the ladder ends: a single one may be chance.
+const MOST_FAILURES: usize = 2;
 /// Most choices the final test is given; of more, those in between are left out.
 const MOST_TESTED: usize = 16;
 
@@ -49,6 +56,8 @@ pub(crate) struct Search<'s, 'a, 'm> {
     pub(crate) bench: &'s Bench<'a>,
     pub(crate) options: &'s Options,
     pub(crate) observer: &'s mut dyn Observer,
+    /// Losses of the choices that were measured.
+    pub(crate) losses: BTreeMap<Choice, f64>,
 }
 
 /// What a trial came to.
@@ -60,15 +69,19 @@ enum Trial {
 }
 
 impl Search<'_, '_, '_> {
-    /// Runs the search.
-    pub(crate) fn run(&mut self) -> Result<Selection, Error> {
+    /// Runs the search; `ladder` trains through the network what is bolder than layer-wise fits allow.
+    pub(crate) fn run(&mut self, ladder: Option<Ladder<'_>>) -> Result<Selection, Error> {
         if self.layers.iter().all(|l| !l.has_gain()) {
             return Ok(Selection { accepted: Vec::new(), stopped: StopReason::NoGain });
         }
         let mut accepted: Vec<Choice> = Vec::new();
-        let stopped = self.search(&mut accepted)?;
+        let mut stopped = self.search(&mut accepted)?;
+        if let (Some(mut ladder), true) = (ladder, stopped != StopReason::Interrupted) {
+            stopped = self.climb(&mut ladder, &mut accepted)?.unwrap_or(stopped);
+        }
         accepted.retain(|c| c.iter().any(Option::is_some));
         accepted.dedup();
+        let accepted = self.undominated(accepted);
         Ok(Selection { accepted: thinned(accepted), stopped })
     }
 
@@ -200,6 +213,7 @@ impl Search<'_, '_, '_> {
                 if key.is_some() && key != current[index] {
                     let mut choice = current.clone();
                     choice[index] = key;
+                    self.make(&choice)?;
                     match self.trial(&choice, true)? {
                         Trial::Accepted => {}
                         Trial::Refused => break,
@@ -215,6 +229,64 @@ impl Search<'_, '_, '_> {
         let turned = |(layer, at): (&Layer<'_>, &Option<usize>)| !layer.has_gain() || *at == Some(POSITIONS - 1);
         let all = !accepted.is_empty() && self.layers.iter().zip(positions.iter()).all(turned);
         Ok(if all { StopReason::Smallest } else { StopReason::Tolerance })
+    }
+
+    /// Bytes of all layers.
+    fn bytes(&self, choice: &Choice) -> u64 {
+        let of = |(layer, key): (&Layer<'_>, &Option<Key>)| key.map_or(layer.candidate.bytes, |key| layer.bytes(key));
+        self.layers.iter().zip(choice).map(of).sum()
+    }
+
+    /// The largest first, without those that take no fewer bytes than another that lost less: the final test goes from the safest
+    /// to the boldest, and what was trained may lose less than what is larger and was not.
+    fn undominated(&self, mut accepted: Vec<Choice>) -> Vec<Choice> {
+        let loss = |choice: &Choice| self.losses.get(choice).copied().unwrap_or(0.0);
+        accepted.sort_by_key(|choice| std::cmp::Reverse(self.bytes(choice)));
+        let mut least = f64::INFINITY;
+        let mut kept: Vec<Choice> = Vec::new();
+        for choice in accepted.into_iter().rev() {
+            if loss(&choice) <= least {
+                least = loss(&choice);
+                kept.push(choice);
+            }
+        }
+        kept.reverse();
+        kept
+    }
+
+    /// Trains the last accepted choice and bolder and bolder ones through the network, as long as they pass, and puts them behind
+    /// it.
+    pub(crate) fn climb(
+        &mut self,
+        ladder: &mut Ladder<'_>,
+        accepted: &mut Vec<Choice>,
+    ) -> Result<Option<StopReason>, Error> {
+        let mut most = accepted.last().map_or(f64::INFINITY, |choice| self.bytes(choice) as f64);
+        let mut failures = 0;
+        for position in 0..POSITIONS {
+            let choice = self.choice(position)?;
+            let size = self.bytes(&choice) as f64;
+            if size > most || choice.iter().all(Option::is_none) {
+                continue;
+            }
+            if self.observer.stop() {
+                return Ok(Some(StopReason::Interrupted));
+            }
+            let Some(trained) = ladder.train(self.layers, &choice, self.observer)? else { return Ok(None) };
+            match self.trial(&trained, false)? {
+                Trial::Accepted => {
+                    failures = 0;
+                    accepted.push(trained);
+                }
+                Trial::Refused => failures += 1,
+                Trial::Ended => return Ok(Some(StopReason::Interrupted)),
+            }
+            if failures >= MOST_FAILURES {
+                break;
+            }
+            most = RUNG * size;
+        }
+        Ok(None)
     }
 
     fn choice(&mut self, position: usize) -> Result<Choice, Error> {
@@ -247,7 +319,6 @@ impl Search<'_, '_, '_> {
         if choice.iter().all(Option::is_none) {
             return Ok(Trial::Accepted);
         }
-        self.make(choice)?;
         if fitted {
             for (layer, key) in self.layers.iter_mut().zip(choice) {
                 if let Some(key) = key {
@@ -259,10 +330,10 @@ impl Search<'_, '_, '_> {
             }
         }
         let loss = self.bench.cautious(&self.measure(choice)?);
+        self.losses.insert(choice.clone(), loss);
         let accepted = loss <= self.options.tolerance;
-        let bytes = self.layers.iter().map(|l| l.candidate.bytes).sum();
-        let after = self.layers.iter().zip(choice).map(|(l, key)| key.map_or(l.candidate.bytes, |k| l.bytes(k))).sum();
-        self.observer.event(Event::Trial { loss, bytes: (bytes, after), accepted });
+        let bytes = (self.layers.iter().map(|l| l.candidate.bytes).sum(), self.bytes(choice));
+        self.observer.event(Event::Trial { loss, bytes, accepted });
         Ok(if accepted { Trial::Accepted } else { Trial::Refused })
     }
 

@@ -82,7 +82,8 @@ fn gradients_go_straight_through_the_rounding() {
         let mut gradient = vec![0.0; student.params().len()];
         student.pull_back(&[Some(Array { shape: dims, values: slope.clone() })], &mut gradient);
         // Σ slope · left · right is linear in each factor.
-        let (left, right) = if transposed { (&factors.inner, &factors.outer) } else { (&factors.outer, &factors.inner) };
+        let (left, right) =
+            if transposed { (&factors.inner, &factors.outer) } else { (&factors.outer, &factors.inner) };
         let ([m, k], [_, n]) = (left.stored_shape(), right.stored_shape());
         let objective = |params: &[f64]| -> f64 {
             let (l, r) = params.split_at(m * k);

@@ -2,6 +2,7 @@
 
 use adntn_families::{Prepared, Replacement, Site};
 use adntn_networks::Generator;
+use adntn_onnx::Patch;
 use adntn_passes::{Stored, replace_by};
 
 use super::numbers::{finite, round_to_half};
@@ -58,6 +59,7 @@ impl Layer<'_> {
         let (replacement, error) = match &self.families[key.0] {
             Family::Networks(_) => self.network_start(key, at_hand)?,
             Family::Digits(_) | Family::LowRank(..) => self.in_digits(key, at_hand)?,
+            Family::Trained => return Err(self.unmade()),
         };
         self.sizes.insert(key, replace_by(self.model, self.candidate, &replacement)?.added_bytes());
         at_hand.made = Some((key, replacement));
@@ -211,11 +213,28 @@ impl Layer<'_> {
         self.keep_start(key, &mut AtHand::default())
     }
 
-    /// The network at the start for `key`, kept from now on.
-    pub(crate) fn start_network(&mut self, key: Key) -> Result<Generator, Error> {
-        self.start(key)?;
-        let network = self.starts.get(&key).and_then(Replacement::network);
-        network.cloned().ok_or_else(|| self.unmade())
+    /// Takes over what was trained through the network from `key` on, with what was trained beside it; the key it has from now on.
+    pub(crate) fn adopt_trained(
+        &mut self,
+        key: Key,
+        replacement: Replacement,
+        steps: usize,
+        rest: Patch,
+    ) -> Result<Key, Error> {
+        let family = match self.families.iter().position(|family| *family == Family::Trained) {
+            Some(family) => family,
+            None => {
+                self.families.push(Family::Trained);
+                self.families.len() - 1
+            }
+        };
+        let own = (family, self.trained.len());
+        let error = self.target(&self.unit_weight()?).error_of(&replacement.matrix());
+        let start_error = self.errors.get(&key).copied().unwrap_or(error);
+        self.sizes.insert(own, replace_by(self.model, self.candidate, &replacement)?.added_bytes());
+        self.fits.insert(own, Fitted { replacement, start_error, error, steps });
+        self.trained.insert(own, rest);
+        Ok(own)
     }
 
     /// Takes over a generator that was fitted elsewhere.

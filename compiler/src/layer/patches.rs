@@ -17,7 +17,10 @@ impl Layer<'_> {
     pub(crate) fn dense_patch(&self, key: Key) -> Result<Patch, Error> {
         let Some(matrix) = self.generated(key) else { return Err(self.unmade()) };
         let mut patch = replace_by_dense(self.model, self.candidate, &matrix)?;
-        self.correct_bias(&matrix, &mut patch)?;
+        match self.trained.get(&key) {
+            Some(rest) => patch.merge(rest.clone()),
+            None => self.correct_bias(&matrix, &mut patch)?,
+        }
         Ok(patch)
     }
 
@@ -25,7 +28,9 @@ impl Layer<'_> {
     pub(crate) fn rewrite(&self, key: Key) -> Result<Rewrite, Error> {
         let Some(replacement) = self.replacement(key) else { return Err(self.unmade()) };
         let mut rewrite = replace_by(self.model, self.candidate, replacement)?;
-        if let Some(matrix) = self.generated(key).filter(|_| self.absorbs_mean) {
+        if let Some(rest) = self.trained.get(&key) {
+            rewrite.merge(rest.clone().into());
+        } else if let Some(matrix) = self.generated(key).filter(|_| self.absorbs_mean) {
             let mut patch = Patch::default();
             self.correct_bias(&matrix, &mut patch)?;
             rewrite.merge(patch.into());
