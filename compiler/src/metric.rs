@@ -1,7 +1,7 @@
 //! How each output of a model is judged, and on what evidence.
 
 use adntn_fit::quality::{CustomMetric, Judge, Metric, Rule};
-use adntn_fit::runner::Output;
+use adntn_fit::runner::{Element, Output, StandIn};
 use adntn_onnx::{Model, pb};
 
 use crate::error::Error;
@@ -11,6 +11,8 @@ use crate::options::Options;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Judged {
     pub(crate) rule: Rule,
+    /// The value that is measured: the output itself, or what stands in for it.
+    pub(crate) value: String,
     /// A clause for the report, such as `softmax`.
     pub(crate) evidence: String,
 }
@@ -27,13 +29,14 @@ const TRANSPARENT: [&str; 6] = ["Identity", "Cast", "Flatten", "Squeeze", "Unsqu
 
 impl Yardstick {
     /// Chooses a metric for every output of `model`, whose values on `samples` samples are `outputs`, samples first where they
-    /// have them; `labelled` says whether there are labels.
+    /// have them, those of `stand_ins` for outputs that cannot be computed; `labelled` says whether there are labels.
     ///
     /// # Errors
     /// [`Error::Usage`] when the options name an output that does not exist.
     pub(crate) fn choose(
         model: &Model,
         outputs: &[Output],
+        stand_ins: &[StandIn],
         samples: usize,
         labelled: bool,
         options: &Options,
@@ -58,7 +61,8 @@ impl Yardstick {
         }
         let mut judged = Vec::new();
         for (info, output) in infos.iter().zip(outputs) {
-            judged.push(judge_output(model, info, output, samples, options));
+            let stand_in = stand_ins.iter().find(|s| s.output == info.name());
+            judged.push(judge_output(model, info, stand_in, output, samples, options));
         }
         if labelled {
             prefer_labels(&mut judged, outputs, options);
@@ -108,29 +112,34 @@ impl Yardstick {
 fn judge_output(
     model: &Model,
     info: &pb::ValueInfoProto,
+    stand_in: Option<&StandIn>,
     output: &Output,
     samples: usize,
     options: &Options,
 ) -> Judged {
     let name = info.name();
+    // What is declared of an output says nothing of the value that stands in for it.
+    let value = stand_in.map_or(name, |s| s.value.as_str());
+    let is_float = stand_in.map_or_else(|| is_float(info), |_| output.element == Element::Float);
     let judged = |metric, class_axis, evidence: &str| Judged {
         rule: Rule { output: name.to_owned(), metric, class_axis, threshold: options.threshold.unwrap_or(0.5) },
+        value: value.to_owned(),
         evidence: evidence.to_owned(),
     };
-    let softmax = scores(model, name, &["Softmax", "LogSoftmax"], output.shape.len());
+    let softmax = scores(model, value, &["Softmax", "LogSoftmax"], output.shape.len());
     let asked = options.metrics.iter().rev().find(|(of, _)| of.as_deref().is_none_or(|of| of == name));
     if !output.per_sample || output.shape.first() != Some(&samples) {
         return judged(Metric::NotCompared, None, "it has no entry for each sample");
     }
     if let Some(&(ref of, metric)) = asked
-        && (of.is_some() || is_float(info))
+        && (of.is_some() || is_float)
     {
         return judged(metric, softmax.flatten(), "asked for");
     }
-    if is_string(info) {
+    if stand_in.is_none() && is_string(info) {
         return judged(Metric::NotCompared, None, "it holds text");
     }
-    if !is_float(info) {
+    if !is_float {
         return judged(Metric::Equal, None, "integers or booleans");
     }
     let width: usize = output.shape.iter().skip(1).product();
@@ -142,10 +151,13 @@ fn judge_output(
             _ => judged(Metric::Positions, axis, evidence),
         };
     }
-    if feeds_arg_max(model, name) && long_axes == 1 {
+    if feeds_arg_max(model, value) && long_axes == 1 {
         return judged(Metric::TopClass, longest(&output.shape), "the model takes the largest of it");
     }
-    if width == 1 && scores(model, name, &["Sigmoid"], output.shape.len()).is_some() {
+    if stand_in.is_some() && is_map_of_classes(model, name) && long_axes == 1 {
+        return judged(Metric::TopClass, longest(&output.shape), "scores by class");
+    }
+    if width == 1 && scores(model, value, &["Sigmoid"], output.shape.len()).is_some() {
         return judged(Metric::Decisions, None, "a probability");
     }
     judged(Metric::Error, None, "nothing says that it holds classes")
@@ -199,6 +211,12 @@ fn scores(model: &Model, value: &str, ops: &[&str], rank: usize) -> Option<Optio
 fn feeds_arg_max(model: &Model, value: &str) -> bool {
     let uses = model.index().uses(value);
     uses.iter().filter_map(|u| model.graph().node.get(u.node)).any(|n| n.op_type() == "ArgMax")
+}
+
+/// Whether an output gives a number for each class by name.
+fn is_map_of_classes(model: &Model, output: &str) -> bool {
+    let node = model.index().producer(output).and_then(|at| model.graph().node.get(at));
+    node.is_some_and(|node| node.op_type() == "ZipMap")
 }
 
 fn element_type(info: &pb::ValueInfoProto) -> Option<pb::tensor_proto::DataType> {

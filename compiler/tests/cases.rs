@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{graph, run, samples, stderr, write};
+use common::{classify, graph, run, samples, stderr, write};
 
 #[test]
 fn an_end_to_end_fit_says_why_it_is_impossible() {
@@ -30,4 +30,23 @@ fn the_time_of_a_short_run_has_no_empty_list() {
     samples(dir.path(), "x.npy", 64);
     let text = stderr(&run(dir.path(), &["in.onnx", "out.onnx", "-c", "x.npy", "--layers", "hidden"]));
     assert!(text.contains("Time ") && !text.contains("()"), "{text}");
+}
+
+#[test]
+fn an_end_to_end_fit_trains_through_what_stands_in_for_outputs() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "in.onnx", classify);
+    samples(dir.path(), "x.npy", 256);
+    let args =
+        ["in.onnx", "out.onnx", "-c", "x.npy", "--fit", "end-to-end", "--ratio", "3", "--epochs", "2", "-t", "100%"];
+    let output = run(dir.path(), &[&args[..], &["--report", "report.json"]].concat());
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    let report: adntn_compiler::Report =
+        serde_json::from_slice(&std::fs::read(dir.path().join("report.json")).unwrap()).unwrap();
+    assert_eq!(report.training.unwrap().layers, ["hidden"], "{text}");
+    let metrics: Vec<String> =
+        report.quality.unwrap().outputs.iter().map(|o| format!("{} {}", o.output, o.metric.name())).collect();
+    assert_eq!(metrics, ["label equal", "map top-class"], "{text}");
+    assert!(text.contains("Output label is left out of the loss: it has no derivative"), "{text}");
 }

@@ -31,7 +31,8 @@ impl Run<'_> {
             Err(e) => return Err(e),
         };
         let samples = prepare(&loaded, self.options)?;
-        self.notes.extend(loaded.stand_ins().iter().map(describe::stand_in));
+        let stand_ins = loaded.stand_ins().to_vec();
+        self.notes.extend(stand_ins.iter().map(describe::stand_in));
         drop(loaded);
         let Some(mut samples) = samples else {
             self.notes.push(
@@ -65,7 +66,7 @@ impl Run<'_> {
                 samples.check_labels(&outputs)?;
                 let labelled = samples.held_out.labels().is_some();
                 let count = samples.probe()?.samples();
-                samples.yardstick = Yardstick::choose(model, &outputs, count, labelled, self.options)?;
+                samples.yardstick = Yardstick::choose(model, &outputs, &stand_ins, count, labelled, self.options)?;
                 self.note_outputs(&samples.yardstick);
                 if !samples.yardstick.compares() {
                     return Ok(None);
