@@ -45,6 +45,8 @@ pub(crate) struct Samples {
     pub(crate) overlap: usize,
     /// How outputs are judged; nothing until the model has been run.
     pub(crate) yardstick: Yardstick,
+    /// Whether the original's outputs are the same for all of them, so that nothing can be told from outputs.
+    pub(crate) mute: bool,
     fixed: Option<usize>,
 }
 
@@ -165,6 +167,7 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
             overlap: 0,
             fixed,
             yardstick: Yardstick::default(),
+            mute: false,
         }));
     };
     let reading = |labels: &Option<std::path::PathBuf>| Reading {
@@ -264,5 +267,6 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
         overlap,
         fixed,
         yardstick: Yardstick::default(),
+        mute: false,
     }))
 }

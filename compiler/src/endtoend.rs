@@ -57,9 +57,7 @@ pub(crate) fn fit(
     let (tail, unreached) = tail::find(model, layers, &mut wanted, fit, &samples.yardstick, options, &mut notes)?;
     for unreached in unreached {
         choice[unreached.layer] = None;
-        let layer = &mut layers[unreached.layer];
-        notes.push(format!("Layer {} stays dense: {}.", layer.candidate.layer, unreached.reason));
-        layer.withdraw(&unreached.reason);
+        layers[unreached.layer].withdraw(&format!("stays dense, {}", unreached.reason));
     }
     let Some(tail) = tail else { return Ok(Outcome { choice, patch: Patch::default(), report: None, notes }) };
     let mut own = Vec::new();

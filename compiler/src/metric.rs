@@ -27,6 +27,9 @@ pub(crate) struct Yardstick {
 /// Operators that keep the order of the scores of a sample and may stand between them and the output.
 const TRANSPARENT: [&str; 6] = ["Identity", "Cast", "Flatten", "Squeeze", "Unsqueeze", "Reshape"];
 
+/// Relative difference of equal numbers that were computed in another order.
+const ROUNDING: f32 = 1e-6;
+
 impl Yardstick {
     /// Chooses a metric for every output of `model`, whose values on `samples` samples are `outputs`, samples first where they
     /// have them, those of `stand_ins` for outputs that cannot be computed; `labelled` says whether there are labels.
@@ -103,6 +106,12 @@ impl Yardstick {
         self.custom.is_some()
     }
 
+    /// Whether `outputs`, the original's, differ from sample to sample by rounding at most, as far as they are compared.
+    pub(crate) fn is_mute(&self, outputs: &[Output]) -> bool {
+        let compared = |judged: &Judged| self.is_custom() || judged.rule.metric != Metric::NotCompared;
+        self.outputs.iter().zip(outputs).filter(|(judged, _)| compared(judged)).all(|(_, output)| is_constant(output))
+    }
+
     /// Whether some output is compared.
     pub(crate) fn compares(&self) -> bool {
         self.custom.is_some() || self.outputs.iter().any(|j| j.rule.metric != Metric::NotCompared)
@@ -161,6 +170,14 @@ fn judge_output(
         return judged(Metric::Decisions, None, "a probability");
     }
     judged(Metric::Error, None, "nothing says that it holds classes")
+}
+
+/// Whether an output has the same numbers, up to rounding, for all of several samples.
+fn is_constant(output: &Output) -> bool {
+    let width: usize = output.shape.iter().skip(1).product();
+    let Some((first, rest)) = output.values.split_at_checked(width.max(1)) else { return true };
+    let same = |(&value, &first): (&f32, &f32)| (value - first).abs() <= ROUNDING * first.abs();
+    !rest.is_empty() && rest.chunks(width.max(1)).all(|row| row.iter().zip(first).all(same))
 }
 
 /// The one axis of an output that is longer than 1, samples aside.

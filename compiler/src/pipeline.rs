@@ -21,7 +21,7 @@ use crate::select::{Choice, Search, Selection, by_weight_error};
 use crate::settle::{Settled, settle};
 use crate::training::FitKind;
 use crate::trial::Bench;
-use crate::{calibrate, certify, check, describe, endtoend, layout, menu, paths, quality, verify};
+use crate::{certify, check, describe, endtoend, layout, menu, paths, quality, verify};
 
 /// Compiles a model as `options` say: the report, and the model staged unless this is a dry run.
 pub(crate) fn run(options: &Options, observer: &mut dyn Observer) -> Result<(Report, Option<Staged>), Error> {
@@ -183,27 +183,6 @@ impl Run<'_> {
                     .into(),
             );
         }
-    }
-
-    fn layers<'m>(
-        &mut self,
-        model: &'m Model,
-        chosen: &[&'m Candidate],
-        samples: Option<&Samples>,
-    ) -> Result<Vec<Layer<'m>>, Error> {
-        // Trained through the network, biases follow the cores by themselves, and a start weighed by the activations, which is
-        // large where they are small, is no better than a plain one.
-        let trained = self.options.fit == FitKind::EndToEnd;
-        let absorbs: Vec<bool> = chosen.iter().map(|c| !trained && adntn_passes::has_own_bias(model, c)).collect();
-        let grams = match samples.and_then(|s| s.fit.as_ref()).filter(|_| !trained) {
-            Some(fit) => {
-                self.enter("calibrating");
-                calibrate::input_statistics(model, chosen, &absorbs, fit)?
-            }
-            None => chosen.iter().map(|_| None).collect(),
-        };
-        let layers = chosen.iter().zip(absorbs).zip(grams);
-        Ok(layers.map(|((c, absorbs), gram)| Layer::new(model, c, gram, absorbs, &self.own(c))).collect())
     }
 
     fn decide(

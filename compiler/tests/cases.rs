@@ -3,7 +3,10 @@
 
 mod common;
 
-use common::{classify, graph, run, samples, stderr, write};
+use std::path::Path;
+
+use adntn_compiler::Report;
+use common::{classify, graph, node, run, samples, smooth, stderr, tensor, write};
 
 #[test]
 fn an_end_to_end_fit_says_why_it_is_impossible() {
@@ -32,6 +35,83 @@ fn the_time_of_a_short_run_has_no_empty_list() {
     assert!(text.contains("Time ") && !text.contains("()"), "{text}");
 }
 
+fn report(dir: &Path) -> Report {
+    serde_json::from_slice(&std::fs::read(dir.join("report.json")).unwrap()).unwrap()
+}
+
+/// Why a layer stays dense; empty where it does not.
+fn reason(report: &Report, layer: &str) -> String {
+    report.layers.iter().find(|l| l.layer == layer).unwrap().reason.clone().unwrap_or_default()
+}
+
+const FITS: [&[&str]; 2] = [&[], &["--fit", "end-to-end", "--ratio", "3", "--epochs", "2"]];
+
+/// Compiles `in.onnx` with a tolerance that everything meets.
+fn compile(dir: &Path, fit: &[&str]) -> (Report, String) {
+    let args = ["in.onnx", "out.onnx", "-c", "x.npy", "-t", "100%", "--min-elements", "256", "--report", "report.json"];
+    let output = run(dir, &[&args[..], fit].concat());
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    (report(dir), text)
+}
+
+#[test]
+fn samples_that_say_nothing_replace_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "in.onnx", |_| {});
+    let cases: [(&str, fn(usize) -> f32); 3] = [
+        ("its inputs are all zero", |_| 0.0),
+        ("its inputs are too small", |k| (k % 7) as f32 * 1e-40),
+        ("its inputs are all the same", |k| (k % 48) as f32 * 0.1),
+    ];
+    for (words, value) in cases {
+        let x = ndarray::Array2::from_shape_fn((64, 48), |(n, k)| value(n * 48 + k));
+        ndarray_npy::write_npy(dir.path().join("x.npy"), &x).unwrap();
+        for fit in FITS {
+            let (report, text) = compile(dir.path(), fit);
+            assert!(report.layers.iter().all(|l| !l.replaced), "{text}");
+            assert!(reason(&report, "hidden").starts_with(&format!("stays dense: {words}")), "{text}");
+            assert!(reason(&report, "head").starts_with("stays dense: its inputs are all the same"), "{text}");
+            assert!(text.contains("no weight could be replaced"), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_layer_behind_a_dead_activation_stays_dense() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "in.onnx", |model| {
+        let graph = graph(model);
+        graph.initializer[1] = tensor("hidden.bias", &[64], &[-100.0; 64]);
+        graph.initializer.push(tensor("direct.weight", &[48, 8], &smooth(48, 8)));
+        graph.node[3] = node("MatMul", "head", &["active", "head.weight"], "nothing");
+        graph.node.push(node("MatMul", "direct", &["x", "direct.weight"], "something"));
+        graph.node.push(node("Add", "join", &["something", "nothing"], "y"));
+    });
+    samples(dir.path(), "x.npy", 64);
+    for fit in FITS {
+        let (report, text) = compile(dir.path(), fit);
+        assert!(reason(&report, "head").starts_with("stays dense: its inputs are all zero"), "{text}");
+        assert!(reason(&report, "direct").is_empty(), "{text}");
+    }
+}
+
+#[test]
+fn a_model_that_ends_dead_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "in.onnx", |model| {
+        let graph = graph(model);
+        graph.initializer[1] = tensor("hidden.bias", &[64], &[-100.0; 64]);
+    });
+    samples(dir.path(), "x.npy", 64);
+    for fit in FITS {
+        let (report, text) = compile(dir.path(), fit);
+        let words = "stays dense: the calibration samples all give the same outputs";
+        assert!(reason(&report, "hidden").starts_with(words), "{text}");
+        assert!(reason(&report, "head").starts_with("stays dense: its inputs are all zero"), "{text}");
+    }
+}
+
 #[test]
 fn an_end_to_end_fit_trains_through_what_stands_in_for_outputs() {
     let dir = tempfile::tempdir().unwrap();
@@ -42,8 +122,7 @@ fn an_end_to_end_fit_trains_through_what_stands_in_for_outputs() {
     let output = run(dir.path(), &[&args[..], &["--report", "report.json"]].concat());
     let text = stderr(&output);
     assert_eq!(output.status.code(), Some(0), "{text}");
-    let report: adntn_compiler::Report =
-        serde_json::from_slice(&std::fs::read(dir.path().join("report.json")).unwrap()).unwrap();
+    let report = report(dir.path());
     assert_eq!(report.training.unwrap().layers, ["hidden"], "{text}");
     let metrics: Vec<String> =
         report.quality.unwrap().outputs.iter().map(|o| format!("{} {}", o.output, o.metric.name())).collect();

@@ -4,12 +4,16 @@ use adntn_fit::data::ImageOptions;
 use adntn_fit::quality::Metric;
 use adntn_fit::runner::Loaded;
 use adntn_onnx::{Model, Patch};
+use adntn_passes::{Candidate, has_own_bias};
 
 use super::Run;
+use crate::calibrate::{Statistics, input_statistics, silent};
 use crate::data::{Samples, prepare};
 use crate::describe;
 use crate::error::Error;
+use crate::layer::Layer;
 use crate::metric::Yardstick;
+use crate::training::FitKind;
 
 /// Accuracies on two sets of samples that differ by more, beyond chance, are told.
 const ACCURACY_GAP: f64 = 0.01;
@@ -71,6 +75,16 @@ impl Run<'_> {
                 if !samples.yardstick.compares() {
                     return Ok(None);
                 }
+                samples.mute = samples.yardstick.is_mute(&outputs)
+                    && samples.yardstick.is_mute(&crate::trial::run(model, Patch::default(), &samples.selection, &[])?);
+                if samples.mute && samples.held_out.is_synthetic() {
+                    self.notes.push(
+                        "The model's outputs are the same for all made-up inputs, so quality was not measured and layers were \
+                         held to a weight error within the tolerance: give --calibration."
+                            .into(),
+                    );
+                    return Ok(None);
+                }
                 self.note_labels(model, &samples)?;
                 Ok(Some(samples))
             }
@@ -92,6 +106,49 @@ impl Run<'_> {
             }
             Err(e) => Err(e),
         }
+    }
+
+    /// The layers to be replaced, each with what the samples say of its inputs; where they say nothing it stays dense.
+    pub(super) fn layers<'m>(
+        &mut self,
+        model: &'m Model,
+        chosen: &[&'m Candidate],
+        samples: Option<&Samples>,
+    ) -> Result<Vec<Layer<'m>>, Error> {
+        // Trained through the network, biases follow the cores by themselves, and a start weighed by the activations, which is
+        // large where they are small, is no better than a plain one.
+        let trained = self.options.fit == FitKind::EndToEnd;
+        let absorbs: Vec<bool> = chosen.iter().map(|c| !trained && has_own_bias(model, c)).collect();
+        let statistics = match samples.and_then(|s| Some((s.fit.as_ref()?, s.fixed_batch()))) {
+            Some((fit, block)) => {
+                self.enter("calibrating");
+                if trained {
+                    silent(model, chosen, fit, block.unwrap_or(1))?
+                } else {
+                    input_statistics(model, chosen, &absorbs, fit)?
+                }
+            }
+            None => chosen.iter().map(|_| Statistics::Unknown).collect(),
+        };
+        let mut layers = Vec::new();
+        for ((candidate, absorbs), statistics) in chosen.iter().zip(absorbs).zip(statistics) {
+            let (gram, silent) = match statistics {
+                Statistics::Known(gram) => (Some(*gram), None),
+                Statistics::Silent(silent) => {
+                    (None, Some(format!("{silent} in the calibration samples, which say nothing about it")))
+                }
+                Statistics::Unknown => (None, None),
+            };
+            let mut layer = Layer::new(model, candidate, gram, absorbs, &self.own(candidate));
+            let mute = || "the calibration samples all give the same outputs, which say nothing about it".to_owned();
+            if let Some(reason) =
+                silent.or_else(|| samples.is_some_and(|s| s.mute).then(mute)).filter(|_| layer.has_gain())
+            {
+                layer.withdraw(&format!("stays dense: {reason}"));
+            }
+            layers.push(layer);
+        }
+        Ok(layers)
     }
 
     /// Tells which outputs are compared on nothing.
