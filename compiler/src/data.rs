@@ -130,6 +130,46 @@ impl Samples {
     }
 }
 
+/// Which shares of so many calibration samples serve to fit, to select and, without a held-out file, to measure.
+fn shares(samples: usize, options: &Options) -> Vec<f64> {
+    let mut shares = if options.held_out.is_some() { WITH_HELD_OUT.to_vec() } else { WITHOUT_HELD_OUT.to_vec() };
+    if let Some(held_out) = shares.get_mut(2) {
+        // A few more held-out samples may make the difference between showing the tolerance and not showing it.
+        let wanted = SHOWING * fewest_without_loss(options.tolerance, 1.0 - options.confidence) as f64;
+        let share = wanted / samples as f64;
+        if share > *held_out && share <= MOST_HELD_OUT {
+            let scale = (1.0 - share) / (1.0 - *held_out);
+            *held_out = share;
+            shares[..2].iter_mut().for_each(|s| *s *= scale);
+        }
+    }
+    let spare = (shares[1] - MOST_SELECTION / samples as f64).max(0.0);
+    shares[0] += spare;
+    shares[1] -= spare;
+    shares
+}
+
+/// The least number of calibration samples from which `held_out` would be set aside, in whole batches of `block`; `None` where
+/// they are not set aside, or there are not that many.
+pub(crate) fn calibration_for(held_out: usize, block: usize, options: &Options) -> Option<usize> {
+    let block = block.max(1);
+    let share = |blocks: usize| shares(blocks * block, options).get(2).copied();
+    let enough =
+        |blocks: usize| share(blocks).is_some_and(|s| (s * blocks as f64).floor() as usize * block >= held_out);
+    share(1)?;
+    let mut high = held_out.div_ceil(block).max(1);
+    let mut low = 0;
+    while !enough(high) {
+        low = high;
+        high = high.checked_mul(2).filter(|n| n.checked_mul(block).is_some_and(|n| n <= 1 << 40))?;
+    }
+    while high - low > 1 {
+        let middle = usize::midpoint(low, high);
+        if enough(middle) { high = middle } else { low = middle }
+    }
+    Some(high * block)
+}
+
 /// Loads and splits the samples the options name, or makes some up; `None` when the model's inputs cannot be made up.
 pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Samples>, Error> {
     let specs = loaded.inputs();
@@ -190,20 +230,7 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
     loaded.check_data(&calibration)?;
     let fixed = calibration.most_at_once().or(loaded.fixed_batch());
     let block = fixed.unwrap_or(1);
-    let mut shares = if options.held_out.is_some() { WITH_HELD_OUT.to_vec() } else { WITHOUT_HELD_OUT.to_vec() };
-    if let Some(held_out) = shares.get_mut(2) {
-        // A few more held-out samples may make the difference between showing the tolerance and not showing it.
-        let wanted = SHOWING * fewest_without_loss(options.tolerance, 1.0 - options.confidence) as f64;
-        let share = wanted / calibration.samples() as f64;
-        if share > *held_out && share <= MOST_HELD_OUT {
-            let scale = (1.0 - share) / (1.0 - *held_out);
-            *held_out = share;
-            shares[..2].iter_mut().for_each(|s| *s *= scale);
-        }
-    }
-    let spare = (shares[1] - MOST_SELECTION / calibration.samples() as f64).max(0.0);
-    shares[0] += spare;
-    shares[1] -= spare;
+    let shares = shares(calibration.samples(), options);
     let parts = split(calibration.samples(), &shares, block, options.seed);
     if parts.iter().any(Vec::is_empty) {
         return Err(Error::Usage(format!(
@@ -269,4 +296,23 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
         yardstick: Yardstick::default(),
         mute: false,
     }))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_calibration_samples_set_so_many_aside() {
+        let mut options = Options::new("in.onnx", "out.onnx");
+        for (held_out, block) in [(20, 1), (299, 1), (299, 8), (600, 1), (5000, 3)] {
+            let needed = calibration_for(held_out, block, &options).unwrap();
+            let set_aside = |samples: usize| split(samples, &shares(samples, &options), block, 0)[2].len();
+            assert!(set_aside(needed) >= held_out, "{held_out}: {needed}");
+            assert!(set_aside(needed - block) < held_out, "{held_out}: {needed}");
+        }
+        options.held_out = Some("held-out.npz".into());
+        assert_eq!(calibration_for(20, 1, &options), None);
+    }
 }

@@ -110,7 +110,8 @@ impl Run<'_> {
             let verdict = bench.judge().compare(&got);
             let representative = !bench.is_synthetic() && samples.overlap == 0;
             let n = bench.data().samples();
-            quality = Some(quality::report(&verdict, &samples.yardstick, self.options, n, representative));
+            let block = samples.fixed_batch().unwrap_or(1);
+            quality = Some(quality::report(&verdict, &samples.yardstick, self.options, n, representative, block));
             if !trained {
                 // Layers that were trained together mean little one by one.
                 effects = verify::layer_effects(&model, &layers, &decision.choice, &bench)?;

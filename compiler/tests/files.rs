@@ -124,6 +124,22 @@ fn nothing_but_regular_files_is_replaced_or_waited_for() {
     refused(folder.path(), &["pipe.onnx", "out.onnx"], &["pipe.onnx"]);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn folders_that_take_no_files_are_known_before_any_work() {
+    let folder = tempfile::tempdir().unwrap();
+    samples(folder.path(), "x.npy", 16);
+    fs::write(folder.path().join("file"), "kept").unwrap();
+    // The model is not even there.
+    for (odd, words) in [("/proc/odd", "choose a path"), ("file/odd", "folder is none"), ("no/odd", "does not exist")] {
+        refused(folder.path(), &["in.onnx", odd], &[odd, words]);
+        for option in ["--report", "--diagram", "--checkpoint"] {
+            let given = ["in.onnx", "out.onnx", "-c", "x.npy", option, odd];
+            refused(folder.path(), &[&given[..], training(option)].concat(), &[odd, words]);
+        }
+    }
+}
+
 /// A model whose layer cannot be had smaller at this accuracy, forced to be.
 fn worse(folder: &Path) -> Vec<&'static str> {
     write(folder, "in.onnx", |_| {});
