@@ -131,21 +131,20 @@ pub(crate) struct Tapped {
 
 /// `model` with `patch` applied and `values` made graph outputs (those that are not already).
 pub(crate) fn tapped_model(model: &Model, mut patch: Patch, values: &[String]) -> Result<Tapped, Error> {
-    let outputs: BTreeMap<&str, usize> = model.graph().output.iter().enumerate().map(|(i, o)| (o.name(), i)).collect();
-    let mut next = outputs.len();
-    let positions = values
-        .iter()
-        .map(|value| {
-            outputs.get(value.as_str()).copied().unwrap_or_else(|| {
-                // An input that becomes an output too would lose its type if this declared none.
-                let input = model.graph().input.iter().find(|input| input.name() == value);
-                let r#type = input.and_then(|input| input.r#type.clone());
-                patch.add_outputs.push(pb::ValueInfoProto { name: Some(value.clone()), r#type, ..Default::default() });
-                next += 1;
-                next - 1
-            })
-        })
-        .collect();
+    let mut outputs: BTreeMap<&str, usize> =
+        model.graph().output.iter().enumerate().map(|(i, o)| (o.name(), i)).collect();
+    let mut positions = Vec::new();
+    for value in values {
+        let next = outputs.len();
+        let position = *outputs.entry(value).or_insert(next);
+        if position == next {
+            // An input that becomes an output too would lose its type if this declared none.
+            let input = model.graph().input.iter().find(|input| input.name() == value);
+            let r#type = input.and_then(|input| input.r#type.clone());
+            patch.add_outputs.push(pb::ValueInfoProto { name: Some(value.clone()), r#type, ..Default::default() });
+        }
+        positions.push(position);
+    }
     Ok(Tapped { bytes: model.apply(&patch)?.to_bytes(), positions })
 }
 

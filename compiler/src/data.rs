@@ -73,7 +73,8 @@ impl Samples {
     /// Refuses labels that are no class of the model, whose outputs on a few samples are `outputs`.
     pub(crate) fn check_labels(&self, outputs: &[Output]) -> Result<(), Error> {
         let [Output { shape, .. }] = outputs else { return Ok(()) };
-        let &[_, classes] = shape.as_slice() else { return Ok(()) };
+        // One number a sample is no choice among classes.
+        let Some(&classes) = shape.get(1).filter(|&&classes| shape.len() == 2 && classes > 1) else { return Ok(()) };
         let sets = self.fit.iter().chain([&self.selection, &self.held_out]);
         let folders = sets.clone().map(|set| set.classes().len()).find(|&n| n > 0 && n != classes);
         if let Some(folders) = folders {
@@ -120,6 +121,25 @@ impl Samples {
     /// How many samples the model takes at once, if it is tied to a number.
     pub(crate) fn fixed_batch(&self) -> Option<usize> {
         self.fixed
+    }
+
+    /// Leaves so many samples to select on and to measure on, at most, spread over all: outputs of more would not fit into memory.
+    /// Tells whether there were more.
+    pub(crate) fn limit(&mut self, most: usize) -> Result<bool, Error> {
+        let block = self.block.max(1);
+        let blocks = (most / block).max(1);
+        let mut limited = false;
+        for set in [&mut self.selection, &mut self.held_out] {
+            let all = set.samples() / block;
+            if all > blocks {
+                let chosen = (0..blocks).map(|k| k * all / blocks).flat_map(|b| b * block..(b + 1) * block);
+                *set = set.select(&chosen.collect::<Vec<_>>())?;
+                limited = true;
+            }
+        }
+        self.report.selection_samples = self.selection.samples();
+        self.report.held_out_samples = self.held_out.samples();
+        Ok(limited)
     }
 
     /// A few of the selection samples, one batch at least.

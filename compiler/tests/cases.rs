@@ -6,7 +6,7 @@ mod common;
 use std::path::Path;
 
 use adntn_compiler::Report;
-use common::{classify, graph, node, run, samples, smooth, stderr, tensor, write};
+use common::{classify, graph, node, push_foreign, run, samples, smooth, stderr, tensor, write};
 
 #[test]
 fn an_end_to_end_fit_says_why_it_is_impossible() {
@@ -128,4 +128,40 @@ fn an_end_to_end_fit_trains_through_what_stands_in_for_outputs() {
         report.quality.unwrap().outputs.iter().map(|o| format!("{} {}", o.output, o.metric.name())).collect();
     assert_eq!(metrics, ["label equal", "map top-class"], "{text}");
     assert!(text.contains("Output label is left out of the loss: it has no derivative"), "{text}");
+}
+
+#[test]
+fn one_value_may_stand_in_for_several_outputs() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "in.onnx", |model| {
+        let mut boxes = node("Boxes", "boxes", &["y"], "a");
+        boxes.output.push("b".into());
+        push_foreign(model, "com.example", boxes);
+        let output = |name: &str| adntn_onnx::pb::ValueInfoProto { name: Some(name.into()), ..Default::default() };
+        graph(model).output = vec![output("a"), output("b")];
+    });
+    samples(dir.path(), "x.npy", 64);
+    for fit in FITS {
+        let (report, text) = compile(dir.path(), fit);
+        let outputs: Vec<String> = report.quality.unwrap().outputs.iter().map(|o| o.output.clone()).collect();
+        assert_eq!(outputs, ["a", "b"], "{text}");
+        assert!(report.layers.iter().any(|l| l.replaced), "{text}");
+    }
+}
+
+#[test]
+fn outputs_are_compared_on_as_many_samples_as_memory_has_room_for() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "in.onnx", |model| {
+        let graph = graph(model);
+        graph.initializer[2] = tensor("head.weight", &[64, 4096], &smooth(64, 4096));
+        graph.output[0].r#type = None;
+    });
+    samples(dir.path(), "x.npy", 1600);
+    // 16 MiB: 341 samples of 4096 numbers, three times.
+    let (report, text) = compile(dir.path(), &["--memory", "1"]);
+    let data = report.data.unwrap();
+    assert_eq!((data.selection_samples, data.held_out_samples), (341, 341), "{text}");
+    assert_eq!(report.quality.unwrap().samples, 341, "{text}");
+    assert!(text.contains("raise --memory for more"), "{text}");
 }

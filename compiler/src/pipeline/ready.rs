@@ -2,7 +2,7 @@
 
 use adntn_fit::data::ImageOptions;
 use adntn_fit::quality::Metric;
-use adntn_fit::runner::Loaded;
+use adntn_fit::runner::{Loaded, Output};
 use adntn_onnx::{Model, Patch};
 use adntn_passes::{Candidate, has_own_bias};
 
@@ -17,6 +17,11 @@ use crate::training::FitKind;
 
 /// Accuracies on two sets of samples that differ by more, beyond chance, are told.
 const ACCURACY_GAP: f64 = 0.01;
+
+/// How often the outputs of all samples are held at once: the original's, the compiled model's, and on their way to the judge.
+const OUTPUTS_HELD: u64 = 3;
+/// Bytes for that, however little `--memory` there is.
+const LEAST_HELD: u64 = 16 << 20;
 
 impl Run<'_> {
     /// Loads the model into tract and prepares samples; `None` with a note when the model cannot be run.
@@ -68,10 +73,15 @@ impl Run<'_> {
         match crate::trial::run(model, Patch::default(), &samples.probe()?, &[]) {
             Ok(outputs) => {
                 samples.check_labels(&outputs)?;
+                self.limit(&mut samples, &outputs)?;
                 let labelled = samples.held_out.labels().is_some();
                 let count = samples.probe()?.samples();
                 samples.yardstick = Yardstick::choose(model, &outputs, &stand_ins, count, labelled, self.options)?;
                 self.note_outputs(&samples.yardstick);
+                let judges = |metric| samples.yardstick.outputs.iter().any(|judged| judged.rule.metric == metric);
+                if labelled && !judges(Metric::Accuracy) && self.options.fit != FitKind::EndToEnd {
+                    self.notes.push("The labels change nothing: no output is judged by its classes.".into());
+                }
                 if !samples.yardstick.compares() {
                     return Ok(None);
                 }
@@ -149,6 +159,21 @@ impl Run<'_> {
             layers.push(layer);
         }
         Ok(layers)
+    }
+
+    /// Takes no more samples than `--memory` has room for their outputs, as `outputs` of a few are.
+    fn limit(&mut self, samples: &mut Samples, outputs: &[Output]) -> Result<(), Error> {
+        let values: usize = outputs.iter().map(|output| output.values.len()).sum();
+        let each = (values / samples.probe()?.samples().max(1)).max(1) as u64 * size_of::<f32>() as u64 * OUTPUTS_HELD;
+        let most = usize::try_from(self.options.training.memory.max(LEAST_HELD) / each).unwrap_or(usize::MAX);
+        if samples.limit(most)? {
+            self.notes.push(format!(
+                "The outputs are so large that only {} samples were chosen on and {} held out: raise --memory for more.",
+                samples.selection.samples(),
+                samples.held_out.samples()
+            ));
+        }
+        Ok(())
     }
 
     /// Tells which outputs are compared on nothing.

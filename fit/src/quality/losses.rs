@@ -132,10 +132,9 @@ impl Losses {
                     None if more < bounds::FEWEST => f64::INFINITY,
                     None if mean == 0.0 => 0.0,
                     // Too few for a bound: what their own scatter says of more of them.
-                    None => {
-                        let quantile = bounds::student(n, delta).unwrap_or(f64::INFINITY);
+                    None => bounds::student(n, delta).map_or(f64::INFINITY, |quantile| {
                         mean * (quantile * self.deviation() / mean * (n as f64 / more as f64).sqrt()).exp()
-                    }
+                    }),
                 },
             }
         };
