@@ -206,6 +206,7 @@ impl Search<'_, '_, '_> {
         }
         let loss = self.bench.cautious(&self.measure(choice)?);
         let accepted = loss <= self.options.tolerance;
+        tracing::debug!(fitted, accepted, loss, "trial");
         let bytes = self.layers.iter().map(|l| l.candidate.bytes).sum();
         let after = self.layers.iter().zip(choice).map(|(l, key)| key.map_or(l.candidate.bytes, |k| l.bytes(k))).sum();
         self.observer.event(Event::Trial { loss, bytes: (bytes, after), accepted });

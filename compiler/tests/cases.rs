@@ -59,13 +59,12 @@ fn compile(dir: &Path, fit: &[&str]) -> (Report, String) {
 fn samples_that_say_nothing_replace_nothing() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), "in.onnx", |_| {});
-    let cases: [(&str, fn(usize) -> f32); 3] = [
-        ("its inputs are all zero", |_| 0.0),
-        ("its inputs are too small", |k| (k % 7) as f32 * 1e-40),
-        ("its inputs are all the same", |k| (k % 48) as f32 * 0.1),
-    ];
-    for (words, value) in cases {
-        let x = ndarray::Array2::from_shape_fn((64, 48), |(n, k)| value(n * 48 + k));
+    for (words, period, size) in [
+        ("its inputs are all zero", 1, 0.0),
+        ("its inputs are too small", 7, 1e-40),
+        ("its inputs are all the same", 48, 0.1),
+    ] {
+        let x = ndarray::Array2::from_shape_fn((64, 48), |(n, k)| ((n * 48 + k) % period) as f32 * size);
         ndarray_npy::write_npy(dir.path().join("x.npy"), &x).unwrap();
         for fit in FITS {
             let (report, text) = compile(dir.path(), fit);

@@ -262,6 +262,7 @@ fn signalled(folder: &Path, args: &[&str], signal: &str, word: Option<&str>) -> 
     let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_adntn-compile"))
         .current_dir(folder)
         .args(args)
+        .env("NO_COLOR", "1")
         .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();
@@ -296,6 +297,19 @@ fn signals_end_a_run() {
     let (code, text) = signalled(folder, &args, "-INT", Some("pass 2/"));
     assert_eq!(code, Some(4), "{text}");
     assert!(folder.join("out.onnx").exists(), "{text}");
+    // The same in a search, once a choice is fitted and accepted.
+    std::fs::remove_file(folder.join("out.onnx")).unwrap();
+    write(folder, "in.onnx", |model| {
+        let weights = &mut common::graph(model).initializer;
+        weights[0] = common::tensor("hidden.weight", &[48, 1024], &common::smooth(48, 1024));
+        weights[1] = common::tensor("hidden.bias", &[1024], &[0.1; 1024]);
+        weights[2] = common::tensor("head.weight", &[1024, 8], &common::smooth(1024, 8));
+    });
+    let args = ["in.onnx", "out.onnx", "-c", "x.npy", "-t", "10%", "-v"];
+    let (code, text) = signalled(folder, &args, "-INT", Some("phase=\"searching\""));
+    assert!(code == Some(130) && !folder.join("out.onnx").exists(), "{code:?} {text}");
+    let (code, text) = signalled(folder, &args, "-INT", Some("fitted=true accepted=true"));
+    assert!(code == Some(4) && folder.join("out.onnx").exists(), "{code:?} {text}");
 }
 
 #[cfg(target_os = "linux")]
