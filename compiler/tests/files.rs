@@ -298,12 +298,12 @@ fn signals_end_a_run() {
     assert_eq!(code, Some(4), "{text}");
     assert!(folder.join("out.onnx").exists(), "{text}");
     // The same in a search, once a choice is fitted and accepted.
-    std::fs::remove_file(folder.join("out.onnx")).unwrap();
+    fs::remove_file(folder.join("out.onnx")).unwrap();
     write(folder, "in.onnx", |model| {
-        let weights = &mut common::graph(model).initializer;
-        weights[0] = common::tensor("hidden.weight", &[48, 1024], &common::smooth(48, 1024));
-        weights[1] = common::tensor("hidden.bias", &[1024], &[0.1; 1024]);
-        weights[2] = common::tensor("head.weight", &[1024, 8], &common::smooth(1024, 8));
+        let weights = &mut graph(model).initializer;
+        weights[0] = tensor("hidden.weight", &[48, 1024], &smooth(48, 1024));
+        weights[1] = tensor("hidden.bias", &[1024], &[0.1; 1024]);
+        weights[2] = tensor("head.weight", &[1024, 8], &smooth(1024, 8));
     });
     let args = ["in.onnx", "out.onnx", "-c", "x.npy", "-t", "10%", "-v"];
     let (code, text) = signalled(folder, &args, "-INT", Some("phase=\"searching\""));
