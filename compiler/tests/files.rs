@@ -9,7 +9,7 @@ use std::process::Output;
 
 use adntn_compiler::{Error, Event, Observer, Options, compile, compile_staged, compile_with};
 use adntn_onnx::{ExternalData, Model, Patch};
-use common::{graph, run, samples, stderr, tensor, write};
+use common::{graph, run, samples, smooth, stderr, tensor, write};
 
 /// Everything below a folder with its content.
 fn content(folder: &Path) -> Vec<(String, Vec<u8>)> {
