@@ -108,7 +108,7 @@ impl Run<'_> {
             let bench = Bench::new(&model, samples.held_out.clone(), &samples.yardstick)?;
             let got = verify::outputs(&emitted, &model, &layers, &decision.choice, rest, &bench, &samples.probe()?)?;
             let verdict = bench.judge().compare(&got);
-            let representative = !bench.is_synthetic() && samples.overlap == 0;
+            let representative = !bench.is_synthetic() && samples.overlap == 0 && !samples.mute;
             let n = bench.data().samples();
             let block = samples.fixed_batch().unwrap_or(1);
             quality = Some(quality::report(&verdict, &samples.yardstick, self.options, n, representative, block));
