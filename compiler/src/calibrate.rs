@@ -1,9 +1,9 @@
 //! Statistics of the activations that enter each dense layer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use adntn_fit::data::Dataset;
-use adntn_fit::gram::{Gram, GramBuilder};
+use adntn_fit::gram::{Gram, GramBuilder, Silent, Variation};
 use adntn_fit::runner::{Loaded, Output};
 use adntn_fit::unfold::{Padding, Patches, Unfold};
 use adntn_onnx::{Model, Patch, pb};
@@ -21,7 +21,20 @@ struct Tap {
     unfold: Unfold,
 }
 
-/// Runs `data` through `model` and returns the input statistics of every candidate that could be reached.
+/// What is known of the activations that enter a layer.
+pub(crate) enum Statistics {
+    /// Their second moments.
+    Known(Box<Gram>),
+    /// They are there, and say nothing.
+    Silent(Silent),
+    /// The layer has a form that they cannot be read off.
+    Unknown,
+}
+
+/// Samples on which activations are first looked at for whether they vary.
+const GLANCE: usize = 64;
+
+/// Runs `data` through `model` and returns the input statistics of every candidate.
 ///
 /// The mean is removed for the candidates in `centred`: those whose bias can absorb it.
 pub(crate) fn input_statistics(
@@ -29,24 +42,67 @@ pub(crate) fn input_statistics(
     candidates: &[&Candidate],
     centred: &[bool],
     data: &Dataset,
-) -> Result<Vec<Option<Gram>>, Error> {
+) -> Result<Vec<Statistics>, Error> {
+    let mut builders: Vec<GramBuilder> = candidates.iter().map(|c| GramBuilder::new(c.inputs)).collect();
+    let read = for_each_row(model, candidates, data, |at, rows| builders[at].add(rows))?;
+    let finish = |((builder, &centred), read): ((GramBuilder, &bool), bool)| match builder.finish(centred, RIDGE) {
+        _ if !read => Statistics::Unknown,
+        Ok(gram) => Statistics::Known(Box::new(gram)),
+        Err(silent) => Statistics::Silent(silent),
+    };
+    Ok(builders.into_iter().zip(centred).zip(read).map(finish).collect())
+}
+
+/// Whether the activations that enter each candidate say nothing about it.
+pub(crate) fn silent(
+    model: &Model,
+    candidates: &[&Candidate],
+    data: &Dataset,
+    block: usize,
+) -> Result<Vec<Statistics>, Error> {
+    let mut found: Vec<Option<Silent>> = candidates.iter().map(|_| None).collect();
+    let mut left: Vec<usize> = (0..candidates.len()).collect();
+    let glance: Vec<usize> = (0..GLANCE.next_multiple_of(block.max(1)).min(data.samples())).collect();
+    for part in [&data.select(&glance)?, data] {
+        let chosen: Vec<&Candidate> = left.iter().map(|&at| candidates[at]).collect();
+        let mut variations: Vec<Variation> = chosen.iter().map(|c| Variation::new(c.inputs)).collect();
+        let read = for_each_row(model, &chosen, part, |at, rows| variations[at].add(rows))?;
+        for ((at, variation), read) in left.iter().zip(&variations).zip(read) {
+            found[*at] = variation.silent().filter(|_| read);
+        }
+        left.retain(|&at| found[at].is_some());
+        if left.is_empty() {
+            break;
+        }
+    }
+    Ok(found.into_iter().map(|silent| silent.map_or(Statistics::Unknown, Statistics::Silent)).collect())
+}
+
+/// Runs `data` through `model` and hands on the rows that enter each candidate; tells of which they could be read.
+fn for_each_row(
+    model: &Model,
+    candidates: &[&Candidate],
+    data: &Dataset,
+    mut consume: impl FnMut(usize, &[f32]),
+) -> Result<Vec<bool>, Error> {
     let mut values: Vec<String> = Vec::new();
+    let mut numbers: HashMap<String, usize> = HashMap::new();
     let mut taps = Vec::new();
+    // A node that no output needs is not run, so what enters it may have any shape: there are no statistics then.
+    let mut read = vec![false; candidates.len()];
     for (position, candidate) in candidates.iter().enumerate() {
         for usage in &candidate.uses {
             let Some((name, unfold)) = activation(model, candidate, usage) else { continue };
-            let value = values.iter().position(|v| *v == name).unwrap_or_else(|| {
-                values.push(name);
+            let value = *numbers.entry(name).or_insert_with_key(|name| {
+                values.push(name.clone());
                 values.len() - 1
             });
             taps.push(Tap { candidate: position, value, unfold });
+            read[position] = true;
         }
     }
     let tapped = tapped_model(model, Patch::default(), &values)?;
     let runner = Loaded::new(tapped.bytes)?.into_runner(data)?;
-    let mut builders: Vec<GramBuilder> = candidates.iter().map(|c| GramBuilder::new(c.inputs)).collect();
-    // A node that no output needs is not run, so what enters it may have any shape: there are no statistics then.
-    let mut fits = vec![true; candidates.len()];
     let mut rows = Vec::new();
     runner.for_each(data, |_, outputs| {
         for tap in &taps {
@@ -54,20 +110,17 @@ pub(crate) fn input_statistics(
             let activation = Output::from_tensor(tensor)?;
             rows.clear();
             match tap.unfold.append_rows(&activation, candidates[tap.candidate].inputs, &mut rows) {
-                Ok(()) => builders[tap.candidate].add(&rows),
+                Ok(()) => consume(tap.candidate, &rows),
                 Err(adntn_fit::Error::Shape(problem)) => {
                     tracing::debug!(layer = candidates[tap.candidate].layer, problem, "no statistics");
-                    fits[tap.candidate] = false;
+                    read[tap.candidate] = false;
                 }
                 Err(error) => return Err(error),
             }
         }
         Ok(())
     })?;
-    let finish = |((builder, &centred), fits): ((GramBuilder, &bool), bool)| {
-        if fits { builder.finish(centred, RIDGE) } else { None }
-    };
-    Ok(builders.into_iter().zip(centred).zip(fits).map(finish).collect())
+    Ok(read)
 }
 
 /// A serialised model with extra outputs, and where each of them is among the outputs.
@@ -78,21 +131,20 @@ pub(crate) struct Tapped {
 
 /// `model` with `patch` applied and `values` made graph outputs (those that are not already).
 pub(crate) fn tapped_model(model: &Model, mut patch: Patch, values: &[String]) -> Result<Tapped, Error> {
-    let outputs: BTreeMap<&str, usize> = model.graph().output.iter().enumerate().map(|(i, o)| (o.name(), i)).collect();
-    let mut next = outputs.len();
-    let positions = values
-        .iter()
-        .map(|value| {
-            outputs.get(value.as_str()).copied().unwrap_or_else(|| {
-                // An input that becomes an output too would lose its type if this declared none.
-                let input = model.graph().input.iter().find(|input| input.name() == value);
-                let r#type = input.and_then(|input| input.r#type.clone());
-                patch.add_outputs.push(pb::ValueInfoProto { name: Some(value.clone()), r#type, ..Default::default() });
-                next += 1;
-                next - 1
-            })
-        })
-        .collect();
+    let mut outputs: BTreeMap<&str, usize> =
+        model.graph().output.iter().enumerate().map(|(i, o)| (o.name(), i)).collect();
+    let mut positions = Vec::new();
+    for value in values {
+        let next = outputs.len();
+        let position = *outputs.entry(value).or_insert(next);
+        if position == next {
+            // An input that becomes an output too would lose its type if this declared none.
+            let input = model.graph().input.iter().find(|input| input.name() == value);
+            let r#type = input.and_then(|input| input.r#type.clone());
+            patch.add_outputs.push(pb::ValueInfoProto { name: Some(value.clone()), r#type, ..Default::default() });
+        }
+        positions.push(position);
+    }
     Ok(Tapped { bytes: model.apply(&patch)?.to_bytes(), positions })
 }
 

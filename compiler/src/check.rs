@@ -28,24 +28,35 @@ pub(crate) fn options(options: &Options) -> Result<(), Error> {
     if options.bond == Some(0) {
         return Err(Error::Usage("the bond dimension is 0: give 1 or more".into()));
     }
-    if options.dry_run {
-        return Ok(());
-    }
     let same = match (options.input.canonicalize(), options.output.canonicalize()) {
         (Ok(input), Ok(output)) => input == output,
         _ => options.input == options.output,
     };
-    if same {
+    if same && !options.dry_run {
         return Err(Error::SameFile(options.output.clone()));
     }
-    if options.output.is_dir() {
+    if options.output.is_dir() && !options.dry_run {
         return Err(Error::Usage(format!("{}: the output is a folder: name a file", options.output.display())));
     }
-    let folder = options.output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let written = [
+        ("output", Some(&options.output).filter(|_| !options.dry_run)),
+        ("report", options.report.as_ref()),
+        ("diagram", options.diagram.as_ref()),
+        ("checkpoint", options.training.checkpoint.as_ref().filter(|_| !options.dry_run)),
+    ];
+    written.into_iter().try_for_each(|(what, path)| path.map_or(Ok(()), |path| writable(what, path)))
+}
+
+/// What cannot be written must be known before hours are spent.
+fn writable(what: &str, path: &Path) -> Result<(), Error> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !folder.is_dir() {
-        return Err(Error::Usage(format!("{}: the output's folder does not exist", folder.display())));
+        let problem = if folder.exists() { "is none" } else { "does not exist" };
+        return Err(Error::Usage(format!("{}: the {what}'s folder {problem}", path.display())));
     }
-    Ok(())
+    // Only the kind: the words of the system name the file that was tried.
+    let failed = |problem: std::io::Error| Error::Write { path: path.to_owned(), source: problem.kind().into() };
+    tempfile::tempfile_in(folder).map(drop).map_err(failed)
 }
 
 /// Refuses a model of which a weight holds NaN or infinity.

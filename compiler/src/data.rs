@@ -45,6 +45,8 @@ pub(crate) struct Samples {
     pub(crate) overlap: usize,
     /// How outputs are judged; nothing until the model has been run.
     pub(crate) yardstick: Yardstick,
+    /// Whether the original's outputs are the same for all of them, so that nothing can be told from outputs.
+    pub(crate) mute: bool,
     fixed: Option<usize>,
 }
 
@@ -71,7 +73,8 @@ impl Samples {
     /// Refuses labels that are no class of the model, whose outputs on a few samples are `outputs`.
     pub(crate) fn check_labels(&self, outputs: &[Output]) -> Result<(), Error> {
         let [Output { shape, .. }] = outputs else { return Ok(()) };
-        let &[_, classes] = shape.as_slice() else { return Ok(()) };
+        // One number a sample is no choice among classes.
+        let Some(&classes) = shape.get(1).filter(|&&classes| shape.len() == 2 && classes > 1) else { return Ok(()) };
         let sets = self.fit.iter().chain([&self.selection, &self.held_out]);
         let folders = sets.clone().map(|set| set.classes().len()).find(|&n| n > 0 && n != classes);
         if let Some(folders) = folders {
@@ -120,12 +123,71 @@ impl Samples {
         self.fixed
     }
 
+    /// Leaves so many samples to select on and to measure on, at most, spread over all: outputs of more would not fit into memory.
+    /// Tells whether there were more.
+    pub(crate) fn limit(&mut self, most: usize) -> Result<bool, Error> {
+        let block = self.block.max(1);
+        let blocks = (most / block).max(1);
+        let mut limited = false;
+        for set in [&mut self.selection, &mut self.held_out] {
+            let all = set.samples() / block;
+            if all > blocks {
+                let chosen = (0..blocks).map(|k| k * all / blocks).flat_map(|b| b * block..(b + 1) * block);
+                *set = set.select(&chosen.collect::<Vec<_>>())?;
+                limited = true;
+            }
+        }
+        self.report.selection_samples = self.selection.samples();
+        self.report.held_out_samples = self.held_out.samples();
+        Ok(limited)
+    }
+
     /// A few of the selection samples, one batch at least.
     pub(crate) fn probe(&self) -> Result<Dataset, Error> {
         Ok(self.selection.select(
             &(0..self.block.max(PROBE - PROBE % self.block.max(1)).min(self.selection.samples())).collect::<Vec<_>>(),
         )?)
     }
+}
+
+/// Which shares of so many calibration samples serve to fit, to select and, without a held-out file, to measure.
+fn shares(samples: usize, options: &Options) -> Vec<f64> {
+    let mut shares = if options.held_out.is_some() { WITH_HELD_OUT.to_vec() } else { WITHOUT_HELD_OUT.to_vec() };
+    if let Some(held_out) = shares.get_mut(2) {
+        // A few more held-out samples may make the difference between showing the tolerance and not showing it.
+        let wanted = SHOWING * fewest_without_loss(options.tolerance, 1.0 - options.confidence) as f64;
+        let share = wanted / samples as f64;
+        if share > *held_out && share <= MOST_HELD_OUT {
+            let scale = (1.0 - share) / (1.0 - *held_out);
+            *held_out = share;
+            shares[..2].iter_mut().for_each(|s| *s *= scale);
+        }
+    }
+    let spare = (shares[1] - MOST_SELECTION / samples as f64).max(0.0);
+    shares[0] += spare;
+    shares[1] -= spare;
+    shares
+}
+
+/// The least number of calibration samples from which `held_out` would be set aside, in whole batches of `block`; `None` where
+/// they are not set aside, or there are not that many.
+pub(crate) fn calibration_for(held_out: usize, block: usize, options: &Options) -> Option<usize> {
+    let block = block.max(1);
+    let share = |blocks: usize| shares(blocks * block, options).get(2).copied();
+    let enough =
+        |blocks: usize| share(blocks).is_some_and(|s| (s * blocks as f64).floor() as usize * block >= held_out);
+    share(1)?;
+    let mut high = held_out.div_ceil(block).max(1);
+    let mut low = 0;
+    while !enough(high) {
+        low = high;
+        high = high.checked_mul(2).filter(|n| n.checked_mul(block).is_some_and(|n| n <= 1 << 40))?;
+    }
+    while high - low > 1 {
+        let middle = usize::midpoint(low, high);
+        if enough(middle) { high = middle } else { low = middle }
+    }
+    Some(high * block)
 }
 
 /// Loads and splits the samples the options name, or makes some up; `None` when the model's inputs cannot be made up.
@@ -165,6 +227,7 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
             overlap: 0,
             fixed,
             yardstick: Yardstick::default(),
+            mute: false,
         }));
     };
     let reading = |labels: &Option<std::path::PathBuf>| Reading {
@@ -187,20 +250,7 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
     loaded.check_data(&calibration)?;
     let fixed = calibration.most_at_once().or(loaded.fixed_batch());
     let block = fixed.unwrap_or(1);
-    let mut shares = if options.held_out.is_some() { WITH_HELD_OUT.to_vec() } else { WITHOUT_HELD_OUT.to_vec() };
-    if let Some(held_out) = shares.get_mut(2) {
-        // A few more held-out samples may make the difference between showing the tolerance and not showing it.
-        let wanted = SHOWING * fewest_without_loss(options.tolerance, 1.0 - options.confidence) as f64;
-        let share = wanted / calibration.samples() as f64;
-        if share > *held_out && share <= MOST_HELD_OUT {
-            let scale = (1.0 - share) / (1.0 - *held_out);
-            *held_out = share;
-            shares[..2].iter_mut().for_each(|s| *s *= scale);
-        }
-    }
-    let spare = (shares[1] - MOST_SELECTION / calibration.samples() as f64).max(0.0);
-    shares[0] += spare;
-    shares[1] -= spare;
+    let shares = shares(calibration.samples(), options);
     let parts = split(calibration.samples(), &shares, block, options.seed);
     if parts.iter().any(Vec::is_empty) {
         return Err(Error::Usage(format!(
@@ -264,5 +314,25 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
         overlap,
         fixed,
         yardstick: Yardstick::default(),
+        mute: false,
     }))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_calibration_samples_set_so_many_aside() {
+        let mut options = Options::new("in.onnx", "out.onnx");
+        for (held_out, block) in [(20, 1), (299, 1), (299, 8), (600, 1), (5000, 3)] {
+            let needed = calibration_for(held_out, block, &options).unwrap();
+            let set_aside = |samples: usize| split(samples, &shares(samples, &options), block, 0)[2].len();
+            assert!(set_aside(needed) >= held_out, "{held_out}: {needed}");
+            assert!(set_aside(needed - block) < held_out, "{held_out}: {needed}");
+        }
+        options.held_out = Some("held-out.npz".into());
+        assert_eq!(calibration_for(20, 1, &options), None);
+    }
 }

@@ -67,7 +67,8 @@ pub(crate) fn stopped(layers: &[Layer<'_>], choice: &Choice, search: &Selection)
     if layers.is_empty() {
         return StopReason::NothingConsidered;
     }
-    if layers.iter().all(|layer| layer.obstacle().is_some()) {
+    let none = choice.iter().all(Option::is_none);
+    if none && layers.iter().all(|layer| layer.obstacle().is_some()) {
         let no_gain = |layer: &Layer<'_>| layer.obstacle().is_some_and(|reason| reason.starts_with("no gain"));
         return if layers.iter().all(no_gain) { StopReason::NoGain } else { StopReason::Unsuitable };
     }

@@ -57,12 +57,10 @@ pub(crate) fn fit(
     if wanted.is_empty() {
         return Ok(Outcome { choice, patch: Patch::default(), report: None, notes });
     }
-    let (tail, unreached) = tail::find(model, layers, &mut wanted, fit, options, &mut notes)?;
+    let (tail, unreached) = tail::find(model, layers, &mut wanted, fit, &samples.yardstick, options, &mut notes)?;
     for unreached in unreached {
         choice[unreached.layer] = None;
-        let layer = &mut layers[unreached.layer];
-        notes.push(format!("Layer {} stays dense: {}.", layer.candidate.layer, unreached.reason));
-        layer.withdraw(&unreached.reason);
+        layers[unreached.layer].withdraw(&format!("stays dense, {}", unreached.reason));
     }
     let Some(tail) = tail else { return Ok(Outcome { choice, patch: Patch::default(), report: None, notes }) };
     let mut own = Vec::new();
@@ -106,7 +104,7 @@ impl Fit<'_, '_> {
         let selection = self.cache(&samples.selection, false, &mut budget, observer)?;
         let objectives = self.objectives(&fit_samples)?;
         let settings = self.settings(fit_samples.samples(), samples.fixed_batch());
-        let own = &self.tail.outputs[..self.tail.own_outputs];
+        let own = &self.tail.own_outputs;
         let judge = samples.yardstick.judge_of(own, selection.reference(own.len()), selection.labels())?;
         observer.event(Event::Phase("training"));
         let problem = Problem {
@@ -114,7 +112,7 @@ impl Fit<'_, '_> {
             fit: &fit_samples,
             selection: &selection,
             objectives: &objectives,
-            own_outputs: self.tail.own_outputs,
+            own_outputs: own.len(),
             judge: &judge,
             settings: &settings,
             fixed_batch: samples.fixed_batch(),
@@ -222,7 +220,7 @@ impl Fit<'_, '_> {
         let training = &self.options.training;
         let outputs = self.tail.outputs.iter().zip(fit.teacher()).enumerate();
         let objective = |(at, (name, rows)): (usize, (&String, &adntn_fit::distill::Rows))| {
-            let own = at < self.tail.own_outputs;
+            let own = at < self.tail.own_outputs.len();
             let classes = own && rows.shape().len() == 1 && rows.shape()[0] >= 2;
             let loss = match training.loss {
                 LossKind::Cosine if own => Loss::Cosine,
@@ -233,10 +231,10 @@ impl Fit<'_, '_> {
                 _ => Loss::Values,
             };
             let mut weight = training.matches.iter().find(|m| !own && m.0 == *name).map_or(1.0, |m| m.1);
-            let labelled = loss.is_classes() && fit.labels().is_some() && self.tail.own_outputs == 1;
+            let labelled = loss.is_classes() && fit.labels().is_some() && self.tail.own_outputs.len() == 1;
             let mut variance = if loss == Loss::Values { rows.variance() } else { 1.0 };
             if variance <= f32::MIN_POSITIVE {
-                constant.push(name.clone());
+                constant.push(self.tail.own_outputs.get(at).unwrap_or(name).clone());
                 (weight, variance) = (0.0, 1.0);
             }
             Objective { loss, weight, labels: if labelled { training.labels } else { 0.0 }, variance }
@@ -255,12 +253,18 @@ impl Fit<'_, '_> {
     }
 
     fn is_softmax(&self, output: &str) -> bool {
-        let node = self.model.index().producer(output).and_then(|at| self.model.graph().node.get(at));
-        node.is_some_and(|node| match node.op_type() {
-            "Softmax" => true,
-            "Identity" => node.input.first().is_some_and(|input| self.is_softmax(input)),
-            _ => false,
-        })
+        let graph = self.model.graph();
+        let mut value = output;
+        // The bound only matters for cyclic graphs.
+        for _ in 0..=graph.node.len() {
+            let Some(node) = self.model.index().producer(value).and_then(|at| graph.node.get(at)) else { return false };
+            match (node.op_type(), node.input.first()) {
+                ("Softmax", _) => return true,
+                ("Identity", Some(input)) => value = input,
+                _ => return false,
+            }
+        }
+        false
     }
 
     fn settings(&mut self, samples: usize, fixed: Option<usize>) -> Settings {

@@ -97,8 +97,8 @@ pub enum Error {
         /// What is wrong.
         source: adntn_fit::Error,
     },
-    /// A report or diagram cannot be written.
-    #[error("{}: cannot be written ({source})", path.display())]
+    /// A file cannot be written.
+    #[error("{}: cannot be written ({source}): choose a path in a folder that takes new files", path.display())]
     Write {
         /// The file.
         path: PathBuf,

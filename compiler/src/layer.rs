@@ -167,6 +167,9 @@ impl<'a> Layer<'a> {
 
     /// What takes the fewest bytes of all whose start has a relative output error of at most `bound`.
     pub(crate) fn smallest_within(&mut self, bound: f64) -> Result<Option<Key>, Error> {
+        if self.obstacle.is_some() {
+            return Ok(None);
+        }
         let mut at_hand = AtHand::default();
         let mut best: Option<(u64, Key)> = None;
         for family in self.promising_first() {

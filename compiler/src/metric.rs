@@ -1,7 +1,7 @@
 //! How each output of a model is judged, and on what evidence.
 
 use adntn_fit::quality::{CustomMetric, Judge, Metric, Rule};
-use adntn_fit::runner::Output;
+use adntn_fit::runner::{Element, Output, StandIn};
 use adntn_onnx::{Model, pb};
 
 use crate::error::Error;
@@ -11,6 +11,8 @@ use crate::options::Options;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Judged {
     pub(crate) rule: Rule,
+    /// The value that is measured: the output itself, or what stands in for it.
+    pub(crate) value: String,
     /// A clause for the report, such as `softmax`.
     pub(crate) evidence: String,
 }
@@ -25,15 +27,19 @@ pub(crate) struct Yardstick {
 /// Operators that keep the order of the scores of a sample and may stand between them and the output.
 const TRANSPARENT: [&str; 6] = ["Identity", "Cast", "Flatten", "Squeeze", "Unsqueeze", "Reshape"];
 
+/// Relative difference of equal numbers that were computed in another order.
+const ROUNDING: f32 = 1e-6;
+
 impl Yardstick {
     /// Chooses a metric for every output of `model`, whose values on `samples` samples are `outputs`, samples first where they
-    /// have them; `labelled` says whether there are labels.
+    /// have them, those of `stand_ins` for outputs that cannot be computed; `labelled` says whether there are labels.
     ///
     /// # Errors
     /// [`Error::Usage`] when the options name an output that does not exist.
     pub(crate) fn choose(
         model: &Model,
         outputs: &[Output],
+        stand_ins: &[StandIn],
         samples: usize,
         labelled: bool,
         options: &Options,
@@ -58,7 +64,8 @@ impl Yardstick {
         }
         let mut judged = Vec::new();
         for (info, output) in infos.iter().zip(outputs) {
-            judged.push(judge_output(model, info, output, samples, options));
+            let stand_in = stand_ins.iter().find(|s| s.output == info.name());
+            judged.push(judge_output(model, info, stand_in, output, samples, options));
         }
         if labelled {
             prefer_labels(&mut judged, outputs, options);
@@ -99,6 +106,12 @@ impl Yardstick {
         self.custom.is_some()
     }
 
+    /// Whether `outputs`, the original's, differ from sample to sample by rounding at most, as far as they are compared.
+    pub(crate) fn is_mute(&self, outputs: &[Output]) -> bool {
+        let compared = |judged: &Judged| self.is_custom() || judged.rule.metric != Metric::NotCompared;
+        self.outputs.iter().zip(outputs).filter(|(judged, _)| compared(judged)).all(|(_, output)| is_constant(output))
+    }
+
     /// Whether some output is compared.
     pub(crate) fn compares(&self) -> bool {
         self.custom.is_some() || self.outputs.iter().any(|j| j.rule.metric != Metric::NotCompared)
@@ -108,29 +121,34 @@ impl Yardstick {
 fn judge_output(
     model: &Model,
     info: &pb::ValueInfoProto,
+    stand_in: Option<&StandIn>,
     output: &Output,
     samples: usize,
     options: &Options,
 ) -> Judged {
     let name = info.name();
+    // What is declared of an output says nothing of the value that stands in for it.
+    let value = stand_in.map_or(name, |s| s.value.as_str());
+    let is_float = stand_in.map_or_else(|| is_float(info), |_| output.element == Element::Float);
     let judged = |metric, class_axis, evidence: &str| Judged {
         rule: Rule { output: name.to_owned(), metric, class_axis, threshold: options.threshold.unwrap_or(0.5) },
+        value: value.to_owned(),
         evidence: evidence.to_owned(),
     };
-    let softmax = scores(model, name, &["Softmax", "LogSoftmax"], output.shape.len());
+    let softmax = scores(model, value, &["Softmax", "LogSoftmax"], output.shape.len());
     let asked = options.metrics.iter().rev().find(|(of, _)| of.as_deref().is_none_or(|of| of == name));
     if !output.per_sample || output.shape.first() != Some(&samples) {
         return judged(Metric::NotCompared, None, "it has no entry for each sample");
     }
     if let Some(&(ref of, metric)) = asked
-        && (of.is_some() || is_float(info))
+        && (of.is_some() || is_float)
     {
         return judged(metric, softmax.flatten(), "asked for");
     }
-    if is_string(info) {
+    if stand_in.is_none() && is_string(info) {
         return judged(Metric::NotCompared, None, "it holds text");
     }
-    if !is_float(info) {
+    if !is_float {
         return judged(Metric::Equal, None, "integers or booleans");
     }
     let width: usize = output.shape.iter().skip(1).product();
@@ -142,13 +160,24 @@ fn judge_output(
             _ => judged(Metric::Positions, axis, evidence),
         };
     }
-    if feeds_arg_max(model, name) && long_axes == 1 {
+    if feeds_arg_max(model, value) && long_axes == 1 {
         return judged(Metric::TopClass, longest(&output.shape), "the model takes the largest of it");
     }
-    if width == 1 && scores(model, name, &["Sigmoid"], output.shape.len()).is_some() {
+    if stand_in.is_some() && is_map_of_classes(model, name) && long_axes == 1 {
+        return judged(Metric::TopClass, longest(&output.shape), "scores by class");
+    }
+    if width == 1 && scores(model, value, &["Sigmoid"], output.shape.len()).is_some() {
         return judged(Metric::Decisions, None, "a probability");
     }
     judged(Metric::Error, None, "nothing says that it holds classes")
+}
+
+/// Whether an output has the same numbers, up to rounding, for all of several samples.
+fn is_constant(output: &Output) -> bool {
+    let width: usize = output.shape.iter().skip(1).product();
+    let Some((first, rest)) = output.values.split_at_checked(width.max(1)) else { return true };
+    let same = |(&value, &first): (&f32, &f32)| (value - first).abs() <= ROUNDING * first.abs();
+    !rest.is_empty() && rest.chunks(width.max(1)).all(|row| row.iter().zip(first).all(same))
 }
 
 /// The one axis of an output that is longer than 1, samples aside.
@@ -199,6 +228,12 @@ fn scores(model: &Model, value: &str, ops: &[&str], rank: usize) -> Option<Optio
 fn feeds_arg_max(model: &Model, value: &str) -> bool {
     let uses = model.index().uses(value);
     uses.iter().filter_map(|u| model.graph().node.get(u.node)).any(|n| n.op_type() == "ArgMax")
+}
+
+/// Whether an output gives a number for each class by name.
+fn is_map_of_classes(model: &Model, output: &str) -> bool {
+    let node = model.index().producer(output).and_then(|at| model.graph().node.get(at));
+    node.is_some_and(|node| node.op_type() == "ZipMap")
 }
 
 fn element_type(info: &pb::ValueInfoProto) -> Option<pb::tensor_proto::DataType> {

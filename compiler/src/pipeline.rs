@@ -23,7 +23,7 @@ use crate::select::{Choice, Search, Selection, by_weight_error};
 use crate::settle::{Settled, settle};
 use crate::training::FitKind;
 use crate::trial::Bench;
-use crate::{calibrate, certify, check, describe, endtoend, layout, menu, paths, quality, verify};
+use crate::{certify, check, describe, endtoend, layout, menu, paths, quality, verify};
 
 /// Compiles a model as `options` say: the report, and the model staged unless this is a dry run.
 pub(crate) fn run(options: &Options, observer: &mut dyn Observer) -> Result<(Report, Option<Staged>), Error> {
@@ -49,9 +49,6 @@ fn total(staged: &Staged) -> u64 {
 fn ended_in_first_pass(training: &TrainingReport) -> bool {
     training.ended == Ended::Interrupted && training.steps < training.fit_samples / training.batch.max(1)
 }
-
-/// Samples that statistics are taken of, at most, but for layers with more than half as many inputs.
-const MOST_STATISTICS: usize = 4096;
 
 struct Run<'o> {
     options: &'o Options,
@@ -113,9 +110,10 @@ impl Run<'_> {
             let bench = Bench::new(&model, samples.held_out.clone(), &samples.yardstick)?;
             let got = verify::outputs(&emitted, &model, &layers, &decision.choice, rest, &bench, &samples.probe()?)?;
             let verdict = bench.judge().compare(&got);
-            let representative = !bench.is_synthetic() && samples.overlap == 0;
+            let representative = !bench.is_synthetic() && samples.overlap == 0 && !samples.mute;
             let n = bench.data().samples();
-            quality = Some(quality::report(&verdict, &samples.yardstick, self.options, n, representative));
+            let block = samples.fixed_batch().unwrap_or(1);
+            quality = Some(quality::report(&verdict, &samples.yardstick, self.options, n, representative, block));
             let together = layers.iter().zip(&decision.choice).any(|(l, key)| key.is_some_and(|key| l.is_trained(key)));
             if !trained && !together {
                 // Layers that were trained together mean little one by one.
@@ -189,31 +187,6 @@ impl Run<'_> {
                     .into(),
             );
         }
-    }
-
-    fn layers<'m>(
-        &mut self,
-        model: &'m Model,
-        chosen: &[&'m Candidate],
-        samples: Option<&Samples>,
-    ) -> Result<Vec<Layer<'m>>, Error> {
-        // Trained through the network, biases follow the cores by themselves, and a start weighed by the activations, which is
-        // large where they are small, is no better than a plain one.
-        let trained = self.options.fit == FitKind::EndToEnd;
-        let absorbs: Vec<bool> = chosen.iter().map(|c| !trained && adntn_passes::has_own_bias(model, c)).collect();
-        let grams = match samples.and_then(|s| s.fit.as_ref()).filter(|_| !trained) {
-            Some(fit) => {
-                self.enter("calibrating");
-                // More say hardly more of second moments.
-                let widest = chosen.iter().map(|c| c.inputs).max().unwrap_or(0);
-                let enough = (2 * widest).max(MOST_STATISTICS).min(fit.samples());
-                let fit = fit.select(&(0..enough).collect::<Vec<_>>())?;
-                calibrate::input_statistics(model, chosen, &absorbs, &fit)?
-            }
-            None => chosen.iter().map(|_| None).collect(),
-        };
-        let layers = chosen.iter().zip(absorbs).zip(grams);
-        Ok(layers.map(|((c, absorbs), gram)| Layer::new(model, c, gram, absorbs, &self.own(c))).collect())
     }
 
     fn decide(

@@ -2,18 +2,20 @@
 
 use adntn_fit::quality::{Compared, Losses, Metric, Verdict};
 
+use crate::data::calibration_for;
 use crate::metric::Yardstick;
 use crate::options::Options;
 use crate::report::{Claim, OutputReport, QualityReport};
 
 /// Puts `verdict` on the written file into words and numbers; `representative` is false for samples that say nothing about
-/// those to come, such as made-up ones.
+/// those to come, such as made-up ones. The model takes `block` samples at once.
 pub(crate) fn report(
     verdict: &Verdict,
     yardstick: &Yardstick,
     options: &Options,
     samples: usize,
     representative: bool,
+    block: usize,
 ) -> QualityReport {
     let delta = 1.0 - options.confidence;
     let loss = verdict.loss();
@@ -25,6 +27,7 @@ pub(crate) fn report(
         _ => Claim::Outside,
     };
     let needed = || verdict.samples_needed(options.tolerance, delta);
+    let samples_needed = if representative && claim == Claim::NotShown { needed() } else { None };
     QualityReport {
         outputs: verdict
             .outputs
@@ -39,7 +42,8 @@ pub(crate) fn report(
         claim,
         within_tolerance: within,
         samples,
-        samples_needed: if representative && claim == Claim::NotShown { needed() } else { None },
+        samples_needed,
+        calibration_needed: samples_needed.and_then(|needed| calibration_for(needed, block, options)),
     }
 }
 

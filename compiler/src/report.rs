@@ -154,9 +154,11 @@ pub struct QualityReport {
     pub within_tolerance: bool,
     /// Samples measured.
     pub samples: usize,
-    /// About how many samples with losses at the same rate would show that the loss is within the tolerance; absent where these
-    /// do, or where no number would.
+    /// About how many held-out samples with losses at the same rate would show that the loss is within the tolerance; absent where
+    /// these do, or where no number would.
     pub samples_needed: Option<usize>,
+    /// The calibration samples from which so many would be set aside; absent where there is a held-out file.
+    pub calibration_needed: Option<usize>,
 }
 
 /// What the held-out samples say of the loss of quality.

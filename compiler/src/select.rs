@@ -332,6 +332,7 @@ impl Search<'_, '_, '_> {
         let loss = self.bench.cautious(&self.measure(choice)?);
         self.losses.insert(choice.clone(), loss);
         let accepted = loss <= self.options.tolerance;
+        tracing::debug!(fitted, accepted, loss, "trial");
         let bytes = (self.layers.iter().map(|l| l.candidate.bytes).sum(), self.bytes(choice));
         self.observer.event(Event::Trial { loss, bytes, accepted });
         Ok(if accepted { Trial::Accepted } else { Trial::Refused })

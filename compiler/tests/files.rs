@@ -9,7 +9,7 @@ use std::process::Output;
 
 use adntn_compiler::{Error, Event, Observer, Options, compile, compile_staged, compile_with};
 use adntn_onnx::{ExternalData, Model, Patch};
-use common::{graph, run, samples, stderr, tensor, write};
+use common::{graph, run, samples, smooth, stderr, tensor, write};
 
 /// Everything below a folder with its content.
 fn content(folder: &Path) -> Vec<(String, Vec<u8>)> {
@@ -122,6 +122,22 @@ fn nothing_but_regular_files_is_replaced_or_waited_for() {
     }
     refused(folder.path(), &["in.onnx", "out.onnx", "-c", "with-pipe"], &["x.npy", "no regular file"]);
     refused(folder.path(), &["pipe.onnx", "out.onnx"], &["pipe.onnx"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn folders_that_take_no_files_are_known_before_any_work() {
+    let folder = tempfile::tempdir().unwrap();
+    samples(folder.path(), "x.npy", 16);
+    fs::write(folder.path().join("file"), "kept").unwrap();
+    // The model is not even there.
+    for (odd, words) in [("/proc/odd", "choose a path"), ("file/odd", "folder is none"), ("no/odd", "does not exist")] {
+        refused(folder.path(), &["in.onnx", odd], &[odd, words]);
+        for option in ["--report", "--diagram", "--checkpoint"] {
+            let given = ["in.onnx", "out.onnx", "-c", "x.npy", option, odd];
+            refused(folder.path(), &[&given[..], training(option)].concat(), &[odd, words]);
+        }
+    }
 }
 
 /// A model whose layer cannot be had smaller at this accuracy, forced to be.
@@ -246,6 +262,7 @@ fn signalled(folder: &Path, args: &[&str], signal: &str, word: Option<&str>) -> 
     let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_adntn-compile"))
         .current_dir(folder)
         .args(args)
+        .env("NO_COLOR", "1")
         .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();
@@ -280,6 +297,19 @@ fn signals_end_a_run() {
     let (code, text) = signalled(folder, &args, "-INT", Some("pass 2/"));
     assert_eq!(code, Some(4), "{text}");
     assert!(folder.join("out.onnx").exists(), "{text}");
+    // The same in a search, once a choice is fitted and accepted.
+    fs::remove_file(folder.join("out.onnx")).unwrap();
+    write(folder, "in.onnx", |model| {
+        let weights = &mut graph(model).initializer;
+        weights[0] = tensor("hidden.weight", &[48, 1024], &smooth(48, 1024));
+        weights[1] = tensor("hidden.bias", &[1024], &[0.1; 1024]);
+        weights[2] = tensor("head.weight", &[1024, 8], &smooth(1024, 8));
+    });
+    let args = ["in.onnx", "out.onnx", "-c", "x.npy", "-t", "10%", "-v"];
+    let (code, text) = signalled(folder, &args, "-INT", Some("phase=\"searching\""));
+    assert!(code == Some(130) && !folder.join("out.onnx").exists(), "{code:?} {text}");
+    let (code, text) = signalled(folder, &args, "-INT", Some("fitted=true accepted=true"));
+    assert!(code == Some(4) && folder.join("out.onnx").exists(), "{code:?} {text}");
 }
 
 #[cfg(target_os = "linux")]

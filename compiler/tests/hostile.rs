@@ -82,6 +82,15 @@ fn attributes_and_constants_without_bounds_are_not_run() {
         ("OneHot", &["i", "d", "v"], &[], &[ints("i", &[0]), ints("d", &[1 << 40]), tensor("v", &[2], &[0.0, 1.0])]),
         ("Range", &["a", "b", "c"], &[], &[ints("a", &[0]), ints("b", &[1 << 40]), ints("c", &[1])]),
         ("Range", &["a", "b", "c"], &[], &[ints("a", &[0]), ints("b", &[9]), ints("c", &[0])]),
+        ("TopK", &["x", "k"], &[], &[ints("k", &[1 << 40])]),
+        ("TopK", &["x", "k"], &[], &[ints("k", &[49])]),
+        ("TopK", &["x", "k"], &[], &[ints("k", &[-1])]),
+        (
+            "Slice",
+            &["x", "a", "b", "c", "s"],
+            &[],
+            &[ints("a", &[0]), ints("b", &[9]), ints("c", &[1]), ints("s", &[0])],
+        ),
     ] {
         beside(dir, op, inputs, attributes, constants);
         not_run(dir, &format!("node `bad` ({op})"));

@@ -288,3 +288,20 @@ fn an_original_that_knows_one_of_the_sets_is_told() {
     half("held", 400..800, &right);
     assert!(!run("held").contains("The original's accuracy is"));
 }
+
+#[test]
+fn labels_of_one_probability_are_no_classes() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "in.onnx", |m| {
+        let graph = graph(m);
+        graph.initializer[2] = tensor("head.weight", &[64, 1], &smooth(64, 1));
+        graph.node.push(node("Sigmoid", "sigmoid", &["y"], "p"));
+        graph.output = vec![pb::ValueInfoProto { name: Some("p".into()), ..Default::default() }];
+    });
+    samples(dir.path(), "x.npy", 256);
+    let labels = ndarray::Array1::from_iter((0..256i64).map(|k| k % 2));
+    ndarray_npy::write_npy(dir.path().join("labels.npy"), &labels).unwrap();
+    let report = report(dir.path(), &["-t", "10%", "--labels", "labels.npy"]);
+    assert_eq!(metrics(report.quality.as_ref().unwrap()), [Metric::Decisions]);
+    assert!(report.notes.iter().any(|n| n.contains("labels change nothing")), "{:?}", report.notes);
+}

@@ -1,10 +1,13 @@
 //! Second moments of the activations that enter a layer.
 
+mod variation;
+
 use adntn_families::SecondMoments;
 use adntn_networks::InputWeighting;
 use rayon::prelude::*;
 
 use crate::matrix;
+pub use variation::{Silent, Variation};
 
 /// Rows kept as they are before the statistics are condensed into an I×I matrix: up to this share of I.
 const KEEP_ROWS: f64 = 0.5;
@@ -19,6 +22,7 @@ pub struct GramBuilder {
     pending: Vec<f32>,
     condensed: Option<Condensed>,
     sum: Vec<f64>,
+    variation: Variation,
 }
 
 /// Rows that were summed up. Every piece of them is centred by its own mean and then merged (T. F. Chan, G. H. Golub and R. J.
@@ -57,7 +61,14 @@ impl GramBuilder {
     /// Statistics of rows with `features` columns.
     #[must_use]
     pub fn new(features: usize) -> Self {
-        GramBuilder { features, rows: 0, pending: Vec::new(), condensed: None, sum: vec![0.0; features] }
+        GramBuilder {
+            features,
+            rows: 0,
+            pending: Vec::new(),
+            condensed: None,
+            sum: vec![0.0; features],
+            variation: Variation::new(features),
+        }
     }
 
     /// Adds rows (row-major, `features` columns).
@@ -68,6 +79,7 @@ impl GramBuilder {
             }
             self.rows += 1;
         }
+        self.variation.add(rows);
         self.pending.extend_from_slice(rows);
         let pending_rows = self.pending.len() / self.features.max(1);
         let keep = (self.features as f64 * KEEP_ROWS) as usize;
@@ -107,11 +119,11 @@ impl GramBuilder {
 
     /// The matrix H. With `centred`, the mean is removed: right when the layer's bias can take `(W−G)·mean`.
     ///
-    /// Returns `None` when no rows were added, all of them are zero, or their squares are beyond the range of float32.
-    #[must_use]
-    pub fn finish(mut self, centred: bool, ridge: f32) -> Option<Gram> {
-        if self.rows == 0 || self.features == 0 {
-            return None;
+    /// # Errors
+    /// Why the rows say nothing: there are none, they do not vary, or their squares are beyond the range of float32.
+    pub fn finish(mut self, centred: bool, ridge: f32) -> Result<Gram, Silent> {
+        if let Some(silent) = self.variation.silent() {
+            return Err(silent);
         }
         if self.condensed.is_some() {
             self.condense();
@@ -143,19 +155,16 @@ impl GramBuilder {
             Moments::Dense(c) => (0..self.features).map(|i| f64::from(c[i * self.features + i])).sum(),
             Moments::Rows(x) => x.iter().map(|&v| f64::from(v).powi(2)).sum(),
         };
-        if trace <= 0.0 || !trace.is_finite() {
-            return None;
-        }
         let unit = (self.features as f64 / trace) * f64::from(1.0 - ridge);
-        // Inputs so small or so large that float32 has lost their moments say nothing.
+        // What varies may be so much smaller or larger than the rows that float32 has lost its moments.
         if !(unit as f32).is_normal() {
-            return None;
+            return Err(if trace < 1.0 { Silent::TooSmall } else { Silent::TooLarge });
         }
         match &mut moments {
             Moments::Dense(c) => c.par_iter_mut().for_each(|v| *v *= unit as f32),
             Moments::Rows(x) => x.par_iter_mut().for_each(|v| *v *= unit.sqrt() as f32),
         }
-        Some(Gram { features: self.features, rows: self.rows, mean, ridge, moments })
+        Ok(Gram { features: self.features, rows: self.rows, mean, ridge, moments })
     }
 }
 

@@ -224,3 +224,33 @@ proptest! {
         prop_assert_eq!(values(&data.select(&chosen).unwrap()).values, expected);
     }
 }
+
+#[test]
+fn an_archive_that_unpacks_without_end_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.npz");
+    let write = |rows: usize| {
+        let mut archive = zip::ZipWriter::new(std::fs::File::create(&path).unwrap());
+        let deflated = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated);
+        archive.start_file("x.npy", deflated).unwrap();
+        let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, 256), }}");
+        while (header.len() + 11) % 64 > 0 {
+            header.push(' ');
+        }
+        let length = u16::try_from(header.len() + 1).unwrap().to_le_bytes();
+        let start = [&b"\x93NUMPY\x01\x00"[..], &length, header.as_bytes(), b"\n"].concat();
+        std::io::Write::write_all(&mut archive, &start).unwrap();
+        for _ in 0..rows / 1024 {
+            std::io::Write::write_all(&mut archive, &[0; 1 << 20]).unwrap();
+        }
+        archive.finish().unwrap();
+    };
+    // Zeros are samples as long as they are few.
+    write(8 * 1024);
+    let reading = Reading::default();
+    assert_eq!(Dataset::load(&path, &[spec(&[None, Some(256)])], &reading).unwrap().samples(), 8 * 1024);
+    write(300 * 1024);
+    assert!(std::fs::metadata(&path).unwrap().len() < 1 << 20);
+    let message = error(&path, &spec(&[None, Some(256)]), &reading);
+    assert!(message.contains("array 'x' cannot be read") && message.contains("as .npy files"), "{message}");
+}

@@ -246,8 +246,11 @@ fn prefix(target: &Path) -> String {
 }
 
 /// Removes what a process that was killed has left of `target`: a file whose lock is free has no owner. What cannot be
-/// listed, opened or removed stays.
+/// listed, opened or removed stays; so does everything where there is no `target`, since it may be the old one, moved aside.
 fn sweep(target: &Path) {
+    if fs::symlink_metadata(target).is_err() {
+        return;
+    }
     let prefix = prefix(target);
     let Ok(entries) = fs::read_dir(folder_of(target)) else { return };
     for entry in entries.flatten() {

@@ -7,6 +7,7 @@ use adntn_onnx::{Model, Patch, Use, pb};
 use serde::Serialize;
 
 use crate::Error;
+use crate::skip::SkipReason;
 
 /// A constant float32 matrix read by dense layers only. All indices refer to the surveyed model.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,7 +48,7 @@ pub struct WeightSource {
 }
 
 /// The two spellings of a constant.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Root {
     /// An initializer of this name.
     Initializer(String),
@@ -210,4 +211,21 @@ pub(crate) fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32
         }
     }
     out
+}
+
+/// O and I of a stored weight.
+pub(crate) fn matrix_dims(dims: &[i64], kind: LayerKind, stored: Stored) -> Result<(usize, usize), SkipReason> {
+    let rank = dims.len();
+    if (kind == LayerKind::Conv && rank < 3) || (kind != LayerKind::Conv && rank != 2) {
+        return Err(SkipReason::Rank { rank });
+    }
+    let unreadable = || SkipReason::Unreadable { message: format!("its dims {dims:?} make no matrix") };
+    let sizes: Vec<usize> =
+        dims.iter().map(|&d| usize::try_from(d)).collect::<Result<_, _>>().map_err(|_| unreadable())?;
+    let rest = sizes[1..].iter().try_fold(1_usize, |a, &d| a.checked_mul(d)).ok_or_else(unreadable)?;
+    sizes[0].checked_mul(rest).ok_or_else(unreadable)?;
+    Ok(match stored {
+        Stored::OutputInput => (sizes[0], rest),
+        Stored::InputOutput => (rest, sizes[0]),
+    })
 }

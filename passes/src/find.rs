@@ -7,14 +7,14 @@
 //! listed, never rewritten. Products of two activations have no weight and are not listed, nor are the products inside a
 //! generator of an earlier compilation; tables that a Gather reads are.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use adntn_onnx::{Model, pb};
 
-use crate::candidate::{Candidate, DenseUse, LayerKind, Root, Stored, WeightSource};
+use crate::candidate::{Candidate, DenseUse, LayerKind, Root, Stored, WeightSource, matrix_dims};
 use crate::folded::{Folded, Folding, made_by_rewrite};
 use crate::name::{Namer, bodies};
-use crate::origin::{Origin, constant_tensor, is_standard, op_and_name, origin};
+use crate::origin::{Origin, Origins, constant_tensor, is_standard, op_and_name};
 use crate::skip::{SkipReason, Skipped};
 
 /// What the survey found.
@@ -48,10 +48,13 @@ pub fn find_candidates(model: &Model) -> Survey {
 /// Surveys the main graph.
 #[must_use]
 pub fn find_candidates_with(model: &Model, options: &FindOptions) -> Survey {
-    Finder { model, options, folded: Folded::new(model) }.run()
+    Finder { model, options, folded: Folded::new(model), origins: Origins::new(model) }.run()
 }
 
 const OLDEST_OPSET: i64 = 7;
+
+/// Nodes that a reason names, at most: it is told for each of its layers.
+const LISTED: usize = 5;
 
 /// Ops that hold a trained matrix but have no rewrite.
 const OTHER_WEIGHTED_OPS: [&str; 24] = [
@@ -85,6 +88,7 @@ struct Finder<'m> {
     model: &'m Model,
     options: &'m FindOptions,
     folded: Folded<'m>,
+    origins: Origins<'m>,
 }
 
 /// The value that should have been a weight and why it is none; nothing for a node that has no weight at all.
@@ -95,13 +99,17 @@ impl<'m> Finder<'m> {
         let mut skipped: BTreeMap<usize, Skipped> = BTreeMap::new();
         // Readers of each root in graph order; a root's place is that of its first reader.
         let mut roots: Vec<(Root, Vec<DenseUse>)> = Vec::new();
+        let mut places: HashMap<Root, usize> = HashMap::new();
         for (index, node) in self.model.graph().node.iter().enumerate() {
             if let Some(kind) = layer_kind(node) {
                 match self.dense_use(index, node, kind) {
-                    Ok((root, found)) => match roots.iter_mut().find(|(r, _)| *r == root) {
-                        Some((_, uses)) => uses.push(found),
-                        None => roots.push((root, vec![found])),
-                    },
+                    Ok((root, found)) => {
+                        let place = *places.entry(root).or_insert_with_key(|root| {
+                            roots.push((root.clone(), Vec::new()));
+                            roots.len() - 1
+                        });
+                        roots[place].1.push(found);
+                    }
                     Err(Some((weight, reason))) => {
                         skipped.insert(index, self.skip(index, &weight, reason));
                     }
@@ -159,14 +167,14 @@ impl<'m> Finder<'m> {
         };
         let is_known = |input: usize| {
             let value = self.input(index, input);
-            self.folded.get(value).is_some() || !matches!(origin(self.model, value), Origin::Computed(_))
+            self.folded.get(value).is_some() || !matches!(self.origins.of(value), Origin::Computed(_))
         };
         let name = |input| self.input(index, input).to_owned();
         if is_known(0) && is_known(1) {
             return Err((!made_by_rewrite(node)).then(|| (name(slots[0].0), SkipReason::AllConstant)));
         }
         let Some(&(input, stored)) = slots.iter().find(|(input, _)| is_known(*input)) else {
-            return Err(match (kind, origin(self.model, self.input(index, slots[0].0))) {
+            return Err(match (kind, self.origins.of(self.input(index, slots[0].0))) {
                 (LayerKind::Conv, Origin::Computed(source)) => Some((name(1), SkipReason::NotConstant { source })),
                 _ => None,
             });
@@ -175,7 +183,7 @@ impl<'m> Finder<'m> {
             return Err(Some((name(input), self.folding(folding, index))));
         }
         let no_weight = |reason| Err(Some((name(input), reason)));
-        let root = match origin(self.model, self.input(index, input)) {
+        let root = match self.origins.of(self.input(index, input)) {
             Origin::Root(root) => root,
             Origin::Sparse => return no_weight(SkipReason::Sparse),
             Origin::Spelling(attribute) => return no_weight(SkipReason::ConstantSpelling { attribute }),
@@ -196,7 +204,7 @@ impl<'m> Finder<'m> {
                 let nodes = &self.model.graph().node;
                 let uses = self.model.index().uses(&root).iter();
                 let tables = uses.filter(|u| u.node != reader && u.input == 0 && is_standard(&nodes[u.node], "Gather"));
-                SkipReason::Folded { source, tied: tables.map(|u| op_and_name(&nodes[u.node])).collect() }
+                SkipReason::Folded { source, tied: self.listed(tables.map(|u| u.node)) }
             }
         }
     }
@@ -204,7 +212,7 @@ impl<'m> Finder<'m> {
     /// Whether `value` is a constant table of numbers large enough to be a weight.
     fn is_table(&self, value: &str) -> bool {
         use pb::tensor_proto::DataType;
-        let Origin::Root(root) = origin(self.model, value) else { return false };
+        let Origin::Root(root) = self.origins.of(value) else { return false };
         let Some(tensor) = self.tensor(&root) else { return false };
         let floating = [DataType::Float, DataType::Float16, DataType::Bfloat16, DataType::Double];
         let elements = tensor.dims.iter().try_fold(1usize, |n, &d| n.checked_mul(usize::try_from(d).ok()?));
@@ -215,7 +223,7 @@ impl<'m> Finder<'m> {
 
     /// Checks everything about a root and its readers; `id` and `layer` are left for the caller.
     fn candidate(&self, root: Root, uses: &[DenseUse]) -> Result<Candidate, SkipReason> {
-        let (graph, index) = (self.model.graph(), self.model.index());
+        let index = self.model.index();
         let tensor =
             self.tensor(&root).ok_or_else(|| SkipReason::Unreadable { message: "its tensor is missing".to_owned() })?;
         let first = uses[0];
@@ -237,8 +245,7 @@ impl<'m> Finder<'m> {
         }
         let identities = self.readers(&name, uses)?;
         if uses.iter().any(|u| u.stored != first.stored) {
-            let users = uses.iter().map(|u| op_and_name(&graph.node[u.node])).collect();
-            return Err(SkipReason::Orientations { users });
+            return Err(SkipReason::Orientations { users: self.listed(uses.iter().map(|u| u.node)) });
         }
         let unreadable = |e: adntn_onnx::Error| SkipReason::Unreadable { message: e.to_string() };
         if !self.model.is_finite(tensor).map_err(unreadable)? {
@@ -262,6 +269,7 @@ impl<'m> Finder<'m> {
     /// The Identity nodes between a root and its readers, when the dense `uses` are all there is.
     fn readers(&self, root: &str, uses: &[DenseUse]) -> Result<Vec<usize>, SkipReason> {
         let (graph, index) = (self.model.graph(), self.model.index());
+        let dense: HashSet<(usize, usize)> = uses.iter().map(|u| (u.node, u.input)).collect();
         let (mut identities, mut others) = (BTreeSet::new(), BTreeSet::new());
         let mut values = vec![root.to_owned()];
         while let Some(value) = values.pop() {
@@ -277,7 +285,7 @@ impl<'m> Finder<'m> {
                     if identities.insert(u.node) {
                         values.extend(node.output.iter().cloned());
                     }
-                } else if !uses.iter().any(|d| (d.node, d.input) == (u.node, u.input)) {
+                } else if !dense.contains(&(u.node, u.input)) {
                     others.insert(u.node);
                 }
             }
@@ -285,12 +293,19 @@ impl<'m> Finder<'m> {
         if others.is_empty() {
             return Ok(identities.into_iter().collect());
         }
-        Err(SkipReason::OtherUses { users: others.into_iter().map(|n| op_and_name(&graph.node[n])).collect() })
+        Err(SkipReason::OtherUses { users: self.listed(others.iter().copied()) })
+    }
+
+    /// Op and name of nodes; of many the first, and how many more there are.
+    fn listed(&self, nodes: impl Iterator<Item = usize> + Clone) -> Vec<String> {
+        let shown = nodes.clone().take(LISTED).map(|at| op_and_name(&self.model.graph().node[at]));
+        let more = nodes.count().saturating_sub(LISTED);
+        shown.chain((more > 0).then(|| format!("and {more} more"))).collect()
     }
 
     /// The largest constant a node reads, if it has one that could be a matrix.
     fn largest_constant(&self, node: &pb::NodeProto) -> Option<String> {
-        let size = |name: &&String| match origin(self.model, name) {
+        let size = |name: &&String| match self.origins.of(name) {
             Origin::Root(root) => self.dims(&root).filter(|d| d.len() > 1).map(|d| d.iter().product::<i64>()),
             Origin::Sparse => Some(1),
             _ => None,
@@ -300,7 +315,7 @@ impl<'m> Finder<'m> {
 
     fn skip(&self, index: usize, weight: &str, reason: SkipReason) -> Skipped {
         let node = &self.model.graph().node[index];
-        let shape = match origin(self.model, weight) {
+        let shape = match self.origins.of(weight) {
             Origin::Root(root) => self.dims(&root).map(<[i64]>::to_vec).unwrap_or_default(),
             _ => Vec::new(),
         };
@@ -330,23 +345,6 @@ impl<'m> Finder<'m> {
     fn input(&self, node: usize, input: usize) -> &'m str {
         self.model.graph().node[node].input.get(input).map_or("", String::as_str)
     }
-}
-
-/// O and I of a stored weight.
-fn matrix_dims(dims: &[i64], kind: LayerKind, stored: Stored) -> Result<(usize, usize), SkipReason> {
-    let rank = dims.len();
-    if (kind == LayerKind::Conv && rank < 3) || (kind != LayerKind::Conv && rank != 2) {
-        return Err(SkipReason::Rank { rank });
-    }
-    let unreadable = || SkipReason::Unreadable { message: format!("its dims {dims:?} make no matrix") };
-    let sizes: Vec<usize> =
-        dims.iter().map(|&d| usize::try_from(d)).collect::<Result<_, _>>().map_err(|_| unreadable())?;
-    let rest = sizes[1..].iter().try_fold(1_usize, |a, &d| a.checked_mul(d)).ok_or_else(unreadable)?;
-    sizes[0].checked_mul(rest).ok_or_else(unreadable)?;
-    Ok(match stored {
-        Stored::OutputInput => (sizes[0], rest),
-        Stored::InputOutput => (rest, sizes[0]),
-    })
 }
 
 fn layer_kind(node: &pb::NodeProto) -> Option<LayerKind> {

@@ -28,10 +28,43 @@ pub(crate) enum Folding {
     },
 }
 
-/// All such values of the main graph, with the nodes that make them.
+/// All such values of the main graph.
 pub(crate) struct Folded<'m> {
-    model: &'m Model,
-    makers: HashMap<&'m str, usize>,
+    ways: HashMap<&'m str, Way<'m>>,
+}
+
+/// What lies between a value and the constant it begins with, following first operands.
+#[derive(Clone, Copy)]
+struct Way<'m> {
+    /// The operator nearest to the value, Constant and Identity left out, and how many there are.
+    nearest: Option<&'m str>,
+    operators: usize,
+    root: &'m str,
+    /// Whether an Identity or nothing lies between the value and a generator.
+    generator: bool,
+    quantised: bool,
+}
+
+impl<'m> Way<'m> {
+    fn from(root: &'m str) -> Self {
+        Way { nearest: None, operators: 0, root, generator: false, quantised: false }
+    }
+
+    /// The way of what `node` makes of a value with this way.
+    fn through(self, node: &'m pb::NodeProto, output: &'m str) -> Self {
+        let generator = made_by_rewrite(node);
+        match node.op_type() {
+            "Constant" => Way { generator, ..Way::from(output) },
+            "Identity" => Way { generator: generator || self.generator, ..self },
+            op => Way {
+                nearest: Some(op),
+                operators: self.operators + 1,
+                generator,
+                quantised: self.quantised || op == "DequantizeLinear",
+                ..self
+            },
+        }
+    }
 }
 
 impl<'m> Folded<'m> {
@@ -45,14 +78,16 @@ impl<'m> Folded<'m> {
         let mut waiting: Vec<usize> =
             graph.node.iter().map(|node| node.input.iter().filter(|name| !is_known(name)).count()).collect();
         let mut ready: Vec<usize> = (0..waiting.len()).filter(|&at| waiting[at] == 0).collect();
-        let mut makers = HashMap::new();
+        let mut ways: HashMap<&str, Way<'_>> = HashMap::new();
         while let Some(at) = ready.pop() {
             let node = &graph.node[at];
             if !is_foldable(node) {
                 continue;
             }
+            let first = node.input.iter().find(|name| !name.is_empty()).map_or("", String::as_str);
+            let before = ways.get(first).copied().unwrap_or(Way::from(first));
             for output in node.output.iter().filter(|name| !name.is_empty()) {
-                makers.insert(output.as_str(), at);
+                ways.insert(output.as_str(), before.through(node, output));
                 for reader in index.uses(output) {
                     waiting[reader.node] -= 1;
                     if waiting[reader.node] == 0 {
@@ -61,35 +96,25 @@ impl<'m> Folded<'m> {
                 }
             }
         }
-        Folded { model, makers }
+        Folded { ways }
     }
 
     /// What `value` is, if nodes other than Constant and Identity compute it from constants alone.
     pub(crate) fn get(&self, value: &str) -> Option<Folding> {
-        let graph = self.model.graph();
-        let mut ops: Vec<&str> = Vec::new();
-        let mut value = value;
-        // The bound only matters for cyclic graphs.
-        for _ in 0..=graph.node.len() {
-            let Some(node) = self.makers.get(value).map(|&at| &graph.node[at]) else { break };
-            if ops.is_empty() && made_by_rewrite(node) {
-                return Some(Folding::Replaced);
-            }
-            match node.op_type() {
-                "Constant" => break,
-                "DequantizeLinear" => return Some(Folding::Quantised),
-                "Identity" => {}
-                op => ops.push(op),
-            }
-            value = node.input.iter().find(|name| !name.is_empty()).map_or("", String::as_str);
+        let way = self.ways.get(value)?;
+        if way.generator {
+            return Some(Folding::Replaced);
         }
-        let first = ops.first()?;
-        let rest = match ops.len() {
+        if way.quantised {
+            return Some(Folding::Quantised);
+        }
+        let (first, root) = (way.nearest?, way.root);
+        let rest = match way.operators {
             1 => "",
             2 => " and one node before it",
             _ => " and nodes before it",
         };
-        Some(Folding::Other { source: format!("{first} of `{value}`{rest}"), root: value.to_owned() })
+        Some(Folding::Other { source: format!("{first} of `{root}`{rest}"), root: root.to_owned() })
     }
 }
 

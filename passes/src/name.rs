@@ -5,7 +5,7 @@
 //! makes `c.2`. A node without a name leaves op and position: `Gemm_12`. Long names are cut, since every value that a rewrite adds
 //! bears them. Whatever comes out is made unique with `_2`, `_3`, …
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use adntn_networks::{Arrangement as _, Topology};
 use adntn_onnx::{Model, pb};
@@ -21,6 +21,8 @@ const TAIL: usize = 28;
 pub(crate) struct Namer {
     taken: BTreeSet<String>,
     given: BTreeSet<String>,
+    /// The last number behind each name.
+    counts: HashMap<String, usize>,
 }
 
 impl Namer {
@@ -28,7 +30,7 @@ impl Namer {
         let mut taken = BTreeSet::new();
         collect(model.graph(), &mut taken);
         taken.extend(model.proto().functions.iter().map(|f| f.name().to_owned()));
-        Self { taken, given: BTreeSet::new() }
+        Self { taken, given: BTreeSet::new(), counts: HashMap::new() }
     }
 
     pub(crate) fn layer(&mut self, weight: &str, node: &pb::NodeProto, index: usize) -> String {
@@ -38,11 +40,12 @@ impl Namer {
             .filter(|name| !name.is_empty())
             .unwrap_or_else(|| format!("{}_{index}", node.op_type()));
         let mut name = base.clone();
-        let mut count = 1;
+        let mut count = self.counts.get(&base).copied().unwrap_or(1);
         while self.given.contains(&name) || self.is_prefix(&name) {
             count += 1;
             name = format!("{base}_{count}");
         }
+        self.counts.insert(base, count);
         self.given.insert(name.clone());
         name
     }

@@ -43,17 +43,19 @@ pub fn plain_parameters(model: &Model, candidates: &[&Candidate]) -> Vec<PlainPa
     let roots: BTreeSet<&str> = candidates.iter().filter_map(|c| root(model, c)).collect();
     behind.extend(&roots);
     let mut found: Vec<PlainParameter> = Vec::new();
+    let mut known: BTreeSet<&str> = BTreeSet::new();
     for node in &graph.node {
         if !node.input.iter().any(|name| behind.contains(name.as_str())) {
             continue;
         }
         behind.extend(node.output.iter().map(String::as_str).filter(|name| !name.is_empty()));
         for (input, name) in node.input.iter().enumerate() {
-            if behind.contains(name.as_str()) || found.iter().any(|p| p.name == *name) {
+            if behind.contains(name.as_str()) || known.contains(name.as_str()) {
                 continue;
             }
             let Some(shape) = trainable_shape(model, name) else { continue };
             let Some(kind) = kind(node, input, &shape) else { continue };
+            known.insert(name);
             found.push(PlainParameter { name: name.clone(), kind, shape });
         }
     }

@@ -42,7 +42,7 @@ pub enum SkipReason {
     Folded {
         /// By what from what: ``Transpose of `w` ``.
         source: String,
-        /// Op and name of the Gather nodes that read the same constant as a table.
+        /// Op and name of the Gather nodes that read the same constant as a table; of many the first, and how many more.
         tied: Vec<String>,
     },
     /// The weight is stored as integers and dequantised.
@@ -70,12 +70,12 @@ pub enum SkipReason {
     },
     /// Nodes that are no dense layers read the weight too.
     OtherUses {
-        /// Op and name of each.
+        /// Op and name of each; of many the first, and how many more there are.
         users: Vec<String>,
     },
     /// The layers that share the weight read it in different orientations.
     Orientations {
-        /// Op and name of each.
+        /// Op and name of each; of many the first, and how many more there are.
         users: Vec<String>,
     },
     /// The body of an If, Loop or Scan reads the weight.

@@ -276,3 +276,45 @@ fn names_are_short_whatever_the_weight_is_called() {
     let longest = edited.graph().node.iter().flat_map(|n| &n.output).map(String::len).max();
     assert!(longest < Some(200), "{longest:?}");
 }
+
+#[test]
+fn tens_of_thousands_of_nodes_are_surveyed_one_by_one() {
+    // Copies of copies, each read by a layer of the same name, the first by a node that is none.
+    const COUNT: usize = 20_000;
+    let link = |at: usize| if at == 0 { "w".to_owned() } else { format!("w{at}") };
+    let chain = |op: &'static str, extra: Vec<pb::NodeProto>| {
+        let mut nodes: Vec<pb::NodeProto> = (0..COUNT)
+            .flat_map(|at| {
+                let copy = node(op, "copy", &[&link(at)], &[&link(at + 1)], vec![]);
+                [copy, node("MatMul", "fc", &["x", &link(at + 1)], &[&format!("z{at}")], vec![])]
+            })
+            .collect();
+        nodes.push(matmul("w"));
+        nodes.extend(extra);
+        find_candidates(&read(&one_output(vec![weight("w", &[32, 48], 1)], nodes)))
+    };
+    let whole = chain("Identity", vec![]);
+    assert_eq!((whole.candidates.len(), whole.candidates[0].uses.len()), (1, COUNT + 1));
+    let shown = chain("Identity", vec![node("Relu", "relu", &["w"], &["shown"], vec![])]);
+    assert_eq!(shown.skipped.len(), COUNT + 1);
+    assert_eq!(shown.skipped[7].reason.to_string(), "weight is also used by Relu `relu`");
+    let turned = node("MatMul", "turned", &["w", "x"], &["turned"], vec![]);
+    let both = chain("Identity", vec![turned]);
+    let reason = both.skipped[0].reason.to_string();
+    assert!(reason.ends_with(&format!("and {} more", COUNT - 3)) && reason.len() < 300, "{reason}");
+    let computed = chain("Relu", vec![]);
+    let reason = computed.skipped.last().unwrap().reason.to_string();
+    assert!(reason.starts_with("weight is") && computed.skipped.len() >= COUNT, "{reason}");
+    // As many weights, whose names say nothing, in layers of one name.
+    let names: Vec<String> = (0..COUNT).map(|at| format!("onnx::MatMul_{at}")).collect();
+    let mut nodes: Vec<pb::NodeProto> = Vec::new();
+    for (at, name) in names.iter().enumerate() {
+        nodes.push(node("MatMul", "fc", &["x", name], &[&format!("z{at}")], vec![]));
+    }
+    nodes[COUNT - 1].output[0] = "y".into();
+    let small = |name: &String| raw_tensor(name, &[1, 1], Float, vec![0; 4]);
+    let model = read(&one_output(names.iter().map(small).collect(), nodes));
+    let options = adntn_passes::FindOptions { min_elements: 1 };
+    let survey = adntn_passes::find_candidates_with(&model, &options);
+    assert_eq!(survey.candidates.last().unwrap().layer, format!("fc_{COUNT}"));
+}

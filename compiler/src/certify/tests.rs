@@ -81,7 +81,7 @@ fn with_choices(count: usize, test: impl FnOnce(&Bench<'_>, &[Layer<'_>], &[Choi
     let layers = [layer];
     let data = samples(&model, count);
     let reference = crate::trial::run(&model, Patch::default(), &data, &[]).unwrap();
-    let yardstick = Yardstick::choose(&model, &reference, count, false, &options).unwrap();
+    let yardstick = Yardstick::choose(&model, &reference, &[], count, false, &options).unwrap();
     let bench = Bench::new(&model, data, &yardstick).unwrap();
     let choices: Vec<Choice> = keys.into_iter().map(|key| vec![Some(key)]).collect();
     let loss = |choice| bench.compare(dense_patch(&layers, choice).unwrap()).unwrap().loss();

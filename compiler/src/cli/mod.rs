@@ -9,7 +9,6 @@ mod text;
 mod values;
 
 use std::io::{self, Write as _};
-use std::path::Path;
 use std::process::ExitCode;
 
 use adntn_compiler::{Error, Probe, Report, compile_staged};
@@ -45,11 +44,6 @@ pub(crate) fn run() -> ExitCode {
 fn compile(args: &Args) -> Result<ExitCode, Error> {
     let mut options = args.options()?;
     options.probe = std::env::current_exe().ok().map(Probe::new);
-    for (what, path) in [("report", &options.report), ("diagram", &options.diagram)] {
-        if let Some(path) = path {
-            check_writable(what, path)?;
-        }
-    }
     let mut progress = progress::Bars::new(signals::watch());
     let result = compile_staged(&options, &mut progress);
     progress.finish();
@@ -73,16 +67,6 @@ fn show(report: &Report, outcome: Outcome) {
         serde_json::from_value::<Report>(value)
     });
     say(&text::render(cleaned.as_ref().unwrap_or(report), outcome));
-}
-
-/// What cannot be written must be known before minutes are spent.
-fn check_writable(what: &str, path: &Path) -> Result<(), Error> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if !folder.is_dir() {
-        return Err(Error::Usage(format!("{}: the {what}'s folder does not exist", path.display())));
-    }
-    let probe = tempfile::tempfile_in(folder);
-    probe.map(drop).map_err(|source| Error::Write { path: path.to_path_buf(), source })
 }
 
 /// Everything for people goes to standard error, so that standard output stays free for pipelines.

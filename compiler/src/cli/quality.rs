@@ -74,7 +74,11 @@ fn claim(quality: &QualityReport, tolerance: f64) -> String {
                 None => text.push_str("they show nothing about others"),
             }
             if let Some(needed) = quality.samples_needed {
-                let _ = write!(text, "; about {} like these would show {tolerance}", super::text::count(needed as u64));
+                let count = |samples: usize| super::text::count(samples as u64);
+                let _ = write!(text, "; about {} held-out samples like these would show {tolerance}", count(needed));
+                if let Some(all) = quality.calibration_needed {
+                    let _ = write!(text, ", set aside from {}", count(all));
+                }
             }
             text
         }

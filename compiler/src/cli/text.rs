@@ -100,7 +100,7 @@ fn stopped(report: &Report) -> &'static str {
         Some(StopReason::Tolerance) => "; replacing a weight would lose more quality than allowed",
         Some(StopReason::Samples) => "; smaller may do, but the held-out samples are too few to show it",
         Some(StopReason::Smallest) => "; every layer has the smallest generator on offer",
-        Some(StopReason::Coarsest) => "; no layer has a smaller generator that resembles its weight",
+        Some(StopReason::Coarsest) => "; the search tries no smaller generators",
         Some(StopReason::NoGain) => "; no generator is smaller than its weight",
         Some(StopReason::NothingConsidered) if !report.layers.is_empty() => "; no layer was selected",
         Some(StopReason::NothingConsidered) if report.skipped.is_empty() => "; nothing to replace",

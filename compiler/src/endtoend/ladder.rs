@@ -92,14 +92,14 @@ impl<'l> Ladder<'l> {
             settings.epochs = (PRESENTATIONS / fit.samples().max(1)).clamp(*PASSES.start(), *PASSES.end());
         }
         let settings = Settings { rate: GENTLER * settings.rate, ..settings };
-        let own = &tail.outputs[..tail.own_outputs];
+        let own = &tail.own_outputs;
         let judge = self.samples.yardstick.judge_of(own, selection.reference(own.len()), selection.labels())?;
         let problem = Problem {
             network: &tail.network,
             fit,
             selection,
             objectives: &objectives,
-            own_outputs: tail.own_outputs,
+            own_outputs: own.len(),
             judge: &judge,
             settings: &settings,
             fixed_batch: self.samples.fixed_batch(),
@@ -140,7 +140,9 @@ impl<'l> Ladder<'l> {
     ) -> Result<Option<Shared>, Error> {
         let mut notes = Vec::new();
         let mut reached = wanted.clone();
-        let (tail, unreached) = tail::find(self.model, layers, &mut reached, data, self.options, &mut notes)?;
+        let yardstick = &self.samples.yardstick;
+        let (tail, unreached) =
+            tail::find(self.model, layers, &mut reached, data, yardstick, self.options, &mut notes)?;
         let (Some(tail), true) = (tail, unreached.is_empty()) else { return Ok(None) };
         observer.event(Event::Phase("running the frozen part"));
         let training = &self.options.training;

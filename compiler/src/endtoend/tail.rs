@@ -9,6 +9,7 @@ use adntn_passes::{PlainKind, plain_parameters, weight_value};
 use crate::calibrate::tapped_model;
 use crate::error::Error;
 use crate::layer::Layer;
+use crate::metric::Yardstick;
 use crate::options::Options;
 
 /// The part of a model that is trained.
@@ -19,9 +20,10 @@ pub(super) struct Tail {
     pub(super) plain_elements: usize,
     /// Inputs of the network.
     pub(super) frontier: Vec<String>,
-    /// Outputs of the network: those of the model that are in the loss, then inner values to match.
+    /// Outputs of the network: values of those of the model that are in the loss, then inner values to match.
     pub(super) outputs: Vec<String>,
-    pub(super) own_outputs: usize,
+    /// The model's names of those outputs that are its own.
+    pub(super) own_outputs: Vec<String>,
 }
 
 /// A layer that no gradient reaches, and why.
@@ -37,11 +39,13 @@ pub(super) fn find(
     layers: &[Layer<'_>],
     wanted: &mut Vec<usize>,
     data: &Dataset,
+    yardstick: &Yardstick,
     options: &Options,
     notes: &mut Vec<String>,
 ) -> Result<(Option<Tail>, Vec<Unreached>), Error> {
     let training = &options.training;
-    let own: Vec<String> = model.graph().output.iter().map(|o| o.name().to_owned()).collect();
+    // The values of outputs: where one cannot be computed, the one that stands in for it.
+    let own: Vec<String> = yardstick.outputs.iter().map(|judged| judged.value.clone()).collect();
     let matched: Vec<String> = training.matches.iter().map(|m| m.0.clone()).collect();
     if let Some(name) = matched.iter().find(|name| !is_value(model, name)) {
         return Err(Error::Data(adntn_graph::Error::NoValue { name: name.clone() }.into()));
@@ -89,21 +93,26 @@ pub(super) fn find(
     }
     let weights: Vec<String> = wanted.iter().map(weight).collect::<Result<_, Error>>()?;
     let joint = paths(model, &weights, &all)?;
-    let mut outputs = Vec::new();
-    for (at, name) in own.iter().enumerate() {
+    let mut outputs: Vec<String> = Vec::new();
+    let mut own_outputs = Vec::new();
+    for (at, (value, judged)) in own.iter().zip(&yardstick.outputs).enumerate() {
+        if outputs.contains(value) {
+            continue;
+        }
+        let name = &judged.rule.output;
         let why = match &joint.outputs[at] {
             Path::Independent => "it does not depend on a trained layer".to_owned(),
             Path::Stepwise => "it has no derivative (integers, truth values, or made of such)".to_owned(),
             Path::Obstructed { node, op } => format!("{node} ({op}) before it has no derivative here"),
             Path::Differentiable if !by_sample[at] => "it has not one row for each sample".to_owned(),
             Path::Differentiable => {
-                outputs.push(name.clone());
+                outputs.push(value.clone());
+                own_outputs.push(name.clone());
                 continue;
             }
         };
         notes.push(format!("Output {name} is left out of the loss: {why}."));
     }
-    let own_outputs = outputs.len();
     for (at, name) in matched.iter().enumerate() {
         if joint.outputs[own.len() + at] != Path::Differentiable || !by_sample[own.len() + at] {
             return Err(Error::Usage(format!(
@@ -124,7 +133,7 @@ impl Tail {
         wanted: &[usize],
         weights: Vec<String>,
         outputs: Vec<String>,
-        own_outputs: usize,
+        own_outputs: Vec<String>,
         train_rest: bool,
     ) -> Result<Self, Error> {
         let candidates: Vec<_> = wanted.iter().map(|&i| layers[i].candidate).collect();

@@ -14,6 +14,9 @@ impl Layer<'_> {
     /// count as alike, and of these the one with the most legs and then the most parameters wins. Generators that are mere outer
     /// products (χ = 1) or leave more than half of the parameters unused are looked at only where there are no others.
     pub(crate) fn chosen_by_ratio(&mut self) -> Result<Option<Key>, Error> {
+        if !self.has_gain() {
+            return Ok(None);
+        }
         let most = self.candidate.elements() as f64 / self.ratio;
         let mut offers: Vec<(usize, Key)> = Vec::new();
         for (index, family) in self.families.iter().enumerate() {

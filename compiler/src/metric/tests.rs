@@ -39,7 +39,7 @@ fn model(outputs: &[(&str, &str, DataType)]) -> Model {
 fn chosen(outputs: &[(&str, &str, DataType)], shapes: &[&[usize]], labelled: bool, options: &Options) -> Vec<Metric> {
     let values: Vec<Output> =
         shapes.iter().map(|s| Output::floats(s.to_vec(), vec![0.0; s.iter().product()])).collect();
-    let yardstick = Yardstick::choose(&model(outputs), &values, 4, labelled, options).unwrap();
+    let yardstick = Yardstick::choose(&model(outputs), &values, &[], 4, labelled, options).unwrap();
     yardstick.outputs.into_iter().map(|j| j.rule.metric).collect()
 }
 
@@ -85,6 +85,6 @@ fn what_is_asked_for_counts_most() {
     assert_eq!(chosen(&outputs, &shapes, true, &options), [Metric::Cosine, Metric::TopClass]);
     options.metrics = vec![(Some("nowhere".into()), Metric::Cosine)];
     let values = vec![Output::floats(vec![4, 10], vec![0.0; 40]); 2];
-    let error = Yardstick::choose(&model(&outputs), &values, 4, false, &options).unwrap_err();
+    let error = Yardstick::choose(&model(&outputs), &values, &[], 4, false, &options).unwrap_err();
     assert!(error.to_string().contains("`nowhere`") && error.to_string().contains("a, b"), "{error}");
 }

@@ -2,17 +2,28 @@
 
 use adntn_fit::data::ImageOptions;
 use adntn_fit::quality::Metric;
-use adntn_fit::runner::Loaded;
+use adntn_fit::runner::{Loaded, Output};
 use adntn_onnx::{Model, Patch};
+use adntn_passes::{Candidate, has_own_bias};
 
 use super::Run;
+use crate::calibrate::{Statistics, input_statistics, silent};
 use crate::data::{Samples, prepare};
 use crate::describe;
 use crate::error::Error;
+use crate::layer::Layer;
 use crate::metric::Yardstick;
+use crate::training::FitKind;
 
+/// Samples that statistics are taken of, at most, but for layers with more than half as many inputs.
+const MOST_STATISTICS: usize = 4096;
 /// Accuracies on two sets of samples that differ by more, beyond chance, are told.
 const ACCURACY_GAP: f64 = 0.01;
+
+/// How often the outputs of all samples are held at once: the original's, the compiled model's, and on their way to the judge.
+const OUTPUTS_HELD: u64 = 3;
+/// Bytes for that, however little `--memory` there is.
+const LEAST_HELD: u64 = 16 << 20;
 
 impl Run<'_> {
     /// Loads the model into tract and prepares samples; `None` with a note when the model cannot be run.
@@ -31,7 +42,8 @@ impl Run<'_> {
             Err(e) => return Err(e),
         };
         let samples = prepare(&loaded, self.options)?;
-        self.notes.extend(loaded.stand_ins().iter().map(describe::stand_in));
+        let stand_ins = loaded.stand_ins().to_vec();
+        self.notes.extend(stand_ins.iter().map(describe::stand_in));
         drop(loaded);
         let Some(mut samples) = samples else {
             self.notes.push(
@@ -63,11 +75,26 @@ impl Run<'_> {
         match crate::trial::run(model, Patch::default(), &samples.probe()?, &[]) {
             Ok(outputs) => {
                 samples.check_labels(&outputs)?;
+                self.limit(&mut samples, &outputs)?;
                 let labelled = samples.held_out.labels().is_some();
                 let count = samples.probe()?.samples();
-                samples.yardstick = Yardstick::choose(model, &outputs, count, labelled, self.options)?;
+                samples.yardstick = Yardstick::choose(model, &outputs, &stand_ins, count, labelled, self.options)?;
                 self.note_outputs(&samples.yardstick);
+                let judges = |metric| samples.yardstick.outputs.iter().any(|judged| judged.rule.metric == metric);
+                if labelled && !judges(Metric::Accuracy) && self.options.fit != FitKind::EndToEnd {
+                    self.notes.push("The labels change nothing: no output is judged by its classes.".into());
+                }
                 if !samples.yardstick.compares() {
+                    return Ok(None);
+                }
+                samples.mute = samples.yardstick.is_mute(&outputs)
+                    && samples.yardstick.is_mute(&crate::trial::run(model, Patch::default(), &samples.selection, &[])?);
+                if samples.mute && samples.held_out.is_synthetic() {
+                    self.notes.push(
+                        "The model's outputs are the same for all made-up inputs, so quality was not measured and layers were \
+                         held to a weight error within the tolerance: give --calibration."
+                            .into(),
+                    );
                     return Ok(None);
                 }
                 self.note_labels(model, &samples)?;
@@ -91,6 +118,68 @@ impl Run<'_> {
             }
             Err(e) => Err(e),
         }
+    }
+
+    /// The layers to be replaced, each with what the samples say of its inputs; where they say nothing it stays dense.
+    pub(super) fn layers<'m>(
+        &mut self,
+        model: &'m Model,
+        chosen: &[&'m Candidate],
+        samples: Option<&Samples>,
+    ) -> Result<Vec<Layer<'m>>, Error> {
+        // Trained through the network, biases follow the cores by themselves, and a start weighed by the activations, which is
+        // large where they are small, is no better than a plain one.
+        let trained = self.options.fit == FitKind::EndToEnd;
+        let absorbs: Vec<bool> = chosen.iter().map(|c| !trained && has_own_bias(model, c)).collect();
+        let statistics = match samples.and_then(|s| Some((s.fit.as_ref()?, s.fixed_batch()))) {
+            Some((fit, block)) => {
+                self.enter("calibrating");
+                if trained {
+                    silent(model, chosen, fit, block.unwrap_or(1))?
+                } else {
+                    // More say hardly more of second moments.
+                    let widest = chosen.iter().map(|c| c.inputs).max().unwrap_or(0);
+                    let enough = (2 * widest).max(MOST_STATISTICS).min(fit.samples());
+                    let fit = fit.select(&(0..enough).collect::<Vec<_>>())?;
+                    input_statistics(model, chosen, &absorbs, &fit)?
+                }
+            }
+            None => chosen.iter().map(|_| Statistics::Unknown).collect(),
+        };
+        let mut layers = Vec::new();
+        for ((candidate, absorbs), statistics) in chosen.iter().zip(absorbs).zip(statistics) {
+            let (gram, silent) = match statistics {
+                Statistics::Known(gram) => (Some(*gram), None),
+                Statistics::Silent(silent) => {
+                    (None, Some(format!("{silent} in the calibration samples, which say nothing about it")))
+                }
+                Statistics::Unknown => (None, None),
+            };
+            let mut layer = Layer::new(model, candidate, gram, absorbs, &self.own(candidate));
+            let mute = || "the calibration samples all give the same outputs, which say nothing about it".to_owned();
+            if let Some(reason) =
+                silent.or_else(|| samples.is_some_and(|s| s.mute).then(mute)).filter(|_| layer.has_gain())
+            {
+                layer.withdraw(&format!("stays dense: {reason}"));
+            }
+            layers.push(layer);
+        }
+        Ok(layers)
+    }
+
+    /// Takes no more samples than `--memory` has room for their outputs, as `outputs` of a few are.
+    fn limit(&mut self, samples: &mut Samples, outputs: &[Output]) -> Result<(), Error> {
+        let values: usize = outputs.iter().map(|output| output.values.len()).sum();
+        let each = (values / samples.probe()?.samples().max(1)).max(1) as u64 * size_of::<f32>() as u64 * OUTPUTS_HELD;
+        let most = usize::try_from(self.options.training.memory.max(LEAST_HELD) / each).unwrap_or(usize::MAX);
+        if samples.limit(most)? {
+            self.notes.push(format!(
+                "The outputs are so large that only {} samples were chosen on and {} held out: raise --memory for more.",
+                samples.selection.samples(),
+                samples.held_out.samples()
+            ));
+        }
+        Ok(())
     }
 
     /// Tells which outputs are compared on nothing.

@@ -120,6 +120,34 @@ pub fn graph(model: &mut pb::ModelProto) -> &mut pb::GraphProto {
     model.graph.as_mut().unwrap()
 }
 
+/// Puts a node of `domain` at the end of the graph, and the domain into the model.
+pub fn push_foreign(model: &mut pb::ModelProto, domain: &str, mut node: pb::NodeProto) {
+    node.domain = Some(domain.into());
+    graph(model).node.push(node);
+    if !model.opset_import.iter().any(|o| o.domain() == domain) {
+        let version = if domain == "ai.onnx.ml" { 3 } else { 1 };
+        model.opset_import.push(pb::OperatorSetIdProto { domain: Some(domain.into()), version: Some(version) });
+    }
+}
+
+/// Gives the perceptron a classifier's end as scikit-learn's are exported: a label by name and a map of probabilities.
+pub fn classify(model: &mut pb::ModelProto) {
+    graph(model).node.push(node("Softmax", "softmax", &["y"], "scores"));
+    push_foreign(model, "ai.onnx.ml", node("ZipMap", "zip", &["scores"], "map"));
+    let graph = graph(model);
+    graph.node.push(node("ArgMax", "argmax", &["scores"], "best"));
+    let axis = pb::AttributeProto {
+        name: Some("axis".into()),
+        r#type: Some(pb::attribute_proto::AttributeType::Int as i32),
+        i: Some(1),
+        ..Default::default()
+    };
+    graph.node.last_mut().unwrap().attribute.push(axis);
+    push_foreign(model, "ai.onnx.ml", node("LabelEncoder", "names", &["best"], "label"));
+    let output = |name: &str| pb::ValueInfoProto { name: Some(name.into()), ..Default::default() };
+    self::graph(model).output = vec![output("label"), output("map")];
+}
+
 /// `count` standard-uniform samples for the perceptron as `dir/name` (.npy).
 pub fn samples(dir: &Path, name: &str, count: usize) {
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(3);

@@ -18,16 +18,20 @@ const PIECE: usize = 1 << 20;
 /// A byte of deflated data makes no more bytes than this.
 const INFLATES: u64 = 1032;
 
-type Archive = ZipArchive<BufReader<File>>;
+/// An archive may unpack to so many bytes whatever its own size, or to [`REPEATS`] times its size. Arrays that shrink further
+/// repeat themselves: so large, they are no samples but an archive made to fill memory.
+const SMALL: u64 = 256 << 20;
+const REPEATS: u64 = 100;
 
 /// Reads arrays by input name, and labels.
 pub(super) fn load_npz(path: &Path, specs: &[InputSpec], memory: u64) -> Result<Loaded, Error> {
     let fail = |problem: String| Error::Data { path: path.to_path_buf(), problem };
     let file = open(path)?;
-    let mut archive = ZipArchive::new(BufReader::new(file))
+    let size = file.metadata().map_or(0, |m| m.len());
+    let archive = ZipArchive::new(BufReader::new(file))
         .map_err(|e| fail(format!("is not a readable .npz file ({})", one_line(&e.to_string()))))?;
     let names: Vec<String> = archive.file_names().map(|n| n.trim_end_matches(".npy").to_string()).collect();
-    let mut left = memory;
+    let mut archive = Archive { archive, path, memory, room: SMALL.max(size.saturating_mul(REPEATS)) };
     let mut columns = Vec::new();
     for spec in specs {
         if !names.contains(&spec.name) {
@@ -37,7 +41,7 @@ pub(super) fn load_npz(path: &Path, specs: &[InputSpec], memory: u64) -> Result<
             let place = spec.place(&header.shape, header.stored)?;
             spec.whole_batches(&header.shape, place)
         };
-        let array = unpack(&mut archive, path, &spec.name, &mut left, fits)?;
+        let array = archive.unpack(&spec.name, fits)?;
         columns.push(Column::of(spec, array).map_err(fail)?);
     }
     let labelled = names.iter().any(|n| n == LABELS) && specs.iter().all(|s| s.name != LABELS);
@@ -46,7 +50,7 @@ pub(super) fn load_npz(path: &Path, specs: &[InputSpec], memory: u64) -> Result<
             [_] | [_, 1] => Ok(()),
             shape => Err(format!("array '{LABELS}' has shape {shape:?}; give one label for each sample")),
         };
-        let array = unpack(&mut archive, path, LABELS, &mut left, fits)?;
+        let array = archive.unpack(LABELS, fits)?;
         Some(Labels::Array { path: path.to_path_buf(), array })
     } else {
         None
@@ -54,51 +58,64 @@ pub(super) fn load_npz(path: &Path, specs: &[InputSpec], memory: u64) -> Result<
     Ok((columns, labels))
 }
 
-/// Reads the array `name` of an archive, once `fits` has seen its header.
-fn unpack(
-    archive: &mut Archive,
-    path: &Path,
-    name: &str,
-    memory: &mut u64,
-    fits: impl FnOnce(&Header) -> Result<(), String>,
-) -> Result<Array, Error> {
-    let shown = text::name(name);
-    let fail = |problem: String| Error::Data { path: path.to_path_buf(), problem };
-    let unreadable = |e: &dyn std::fmt::Display| fail(format!("array '{shown}' cannot be read ({e})"));
-    // Archives of other programs may lack the ending.
-    let entry = [format!("{name}.npy"), name.to_owned()].into_iter().find_map(|n| archive.index_for_name(&n));
-    let Some(entry) = entry else { return Err(unreadable(&"it is not there")) };
-    let mut entry = archive.by_index(entry).map_err(|e| unreadable(&one_line(&e.to_string())))?;
-    let header = Header::read(&mut entry).map_err(|e| unreadable(&e))?;
-    fits(&header).map_err(fail)?;
-    let holds = entry.size().min(entry.compressed_size().saturating_mul(INFLATES)).saturating_sub(header.offset as u64);
-    let size = header.size as u64;
-    if size > holds {
-        return Err(unreadable(&format!("its header promises {size} bytes, the file holds at most {holds}")));
-    }
-    // An array that is put in order afterwards is held twice.
-    let mut once = if header.is_plain() { None } else { Some(*memory / 2) };
-    let mut sink = Sink::new(size, once.as_mut().unwrap_or(memory))?;
-    let mut piece = vec![0; PIECE.min(header.size.max(1))];
-    let mut left = header.size;
-    while left > 0 {
-        let part = piece.len().min(left);
-        entry.read_exact(&mut piece[..part]).map_err(|e| match e.kind() {
-            std::io::ErrorKind::UnexpectedEof => unreadable(&"it ends too early"),
-            _ => unreadable(&one_line(&e.to_string())),
+/// An archive that is read, and what it may still take.
+struct Archive<'p> {
+    archive: ZipArchive<BufReader<File>>,
+    path: &'p Path,
+    /// Bytes that may be kept in memory.
+    memory: u64,
+    /// Bytes that may still be unpacked.
+    room: u64,
+}
+
+impl Archive<'_> {
+    /// Reads the array `name`, once `fits` has seen its header.
+    fn unpack(&mut self, name: &str, fits: impl FnOnce(&Header) -> Result<(), String>) -> Result<Array, Error> {
+        let Archive { archive, path, memory, room } = self;
+        let shown = text::name(name);
+        let fail = |problem: String| Error::Data { path: path.to_path_buf(), problem };
+        let unreadable = |e: &dyn std::fmt::Display| fail(format!("array '{shown}' cannot be read ({e})"));
+        // Archives of other programs may lack the ending.
+        let entry = [format!("{name}.npy"), name.to_owned()].into_iter().find_map(|n| archive.index_for_name(&n));
+        let Some(entry) = entry else { return Err(unreadable(&"it is not there")) };
+        let mut entry = archive.by_index(entry).map_err(|e| unreadable(&one_line(&e.to_string())))?;
+        let header = Header::read(&mut entry).map_err(|e| unreadable(&e))?;
+        fits(&header).map_err(fail)?;
+        let holds =
+            entry.size().min(entry.compressed_size().saturating_mul(INFLATES)).saturating_sub(header.offset as u64);
+        let size = header.size as u64;
+        if size > holds {
+            return Err(unreadable(&format!("its header promises {size} bytes, the file holds at most {holds}")));
+        }
+        *room = room.checked_sub(size).ok_or_else(|| {
+            unreadable(&format!(
+                "it would take {size} bytes, more than {REPEATS} times what the archive has: give arrays that large as .npy files"
+            ))
         })?;
-        sink.write(&piece[..part])?;
-        left -= part;
+        // An array that is put in order afterwards is held twice.
+        let mut once = if header.is_plain() { None } else { Some(*memory / 2) };
+        let mut sink = Sink::new(size, once.as_mut().unwrap_or(memory))?;
+        let mut piece = vec![0; PIECE.min(header.size.max(1))];
+        let mut left = header.size;
+        while left > 0 {
+            let part = piece.len().min(left);
+            entry.read_exact(&mut piece[..part]).map_err(|e| match e.kind() {
+                std::io::ErrorKind::UnexpectedEof => unreadable(&"it ends too early"),
+                _ => unreadable(&one_line(&e.to_string())),
+            })?;
+            sink.write(&piece[..part])?;
+            left -= part;
+        }
+        // Reading up to the end compares the checksum.
+        match entry.read(&mut piece[..1]) {
+            Ok(0) => {}
+            Ok(_) => return Err(unreadable(&"it holds more than its header says")),
+            Err(e) => return Err(unreadable(&one_line(&e.to_string()))),
+        }
+        let store = sink.finish()?;
+        let store = if header.is_plain() { store } else { header.reorder(store.bytes(), memory)? };
+        Ok(Array { shape: header.shape, stored: header.stored, store })
     }
-    // Reading up to the end compares the checksum.
-    match entry.read(&mut piece[..1]) {
-        Ok(0) => {}
-        Ok(_) => return Err(unreadable(&"it holds more than its header says")),
-        Err(e) => return Err(unreadable(&one_line(&e.to_string()))),
-    }
-    let store = sink.finish()?;
-    let store = if header.is_plain() { store } else { header.reorder(store.bytes(), memory)? };
-    Ok(Array { shape: header.shape, stored: header.stored, store })
 }
 
 /// Reads a `.npy` file: mapped, or put in order where it is stored otherwise.

@@ -2,7 +2,7 @@
 //! probability at most δ, the `delta` of every function here.
 
 use rand::{Rng as _, SeedableRng as _};
-use statrs::distribution::{Binomial, DiscreteCDF as _};
+use statrs::distribution::{Binomial, ContinuousCDF as _, DiscreteCDF as _, StudentsT};
 use statrs::function::beta::beta_reg;
 
 /// Halvings of an interval of length one: the bound is found to 2⁻⁴⁰.
@@ -161,6 +161,13 @@ pub fn ratio(error: &[f64], signal: &[f64], delta: f64) -> Option<f64> {
     studentised.sort_by(f64::total_cmp);
     let at = ((delta * studentised.len() as f64).floor() as usize).min(studentised.len() - 1);
     Some(((centre - studentised[at] * deviation) / 2.0).exp())
+}
+
+/// How many standard errors, estimated from `n` samples, a normal mean is above what was observed with probability at most δ; `None`
+/// for fewer than two.
+pub(super) fn student(n: usize, delta: f64) -> Option<f64> {
+    let freedom = n.checked_sub(1).filter(|&freedom| freedom > 0)?;
+    Some(StudentsT::new(0.0, 1.0, freedom as f64).ok()?.inverse_cdf(1.0 - delta))
 }
 
 /// The logarithm of Σerror/Σsignal over the chosen samples and its standard error (delta method).

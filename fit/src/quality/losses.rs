@@ -130,7 +130,11 @@ impl Losses {
                 Losses::Squares { .. } | Losses::Smooth(_) => match self.upper_bound(delta) {
                     Some(bound) => mean * (bound / mean).powf((n as f64 / more as f64).sqrt()),
                     None if more < bounds::FEWEST => f64::INFINITY,
-                    None => mean,
+                    None if mean == 0.0 => 0.0,
+                    // Too few for a bound: what their own scatter says of more of them.
+                    None => bounds::student(n, delta).map_or(f64::INFINITY, |quantile| {
+                        mean * (quantile * self.deviation() / mean * (n as f64 / more as f64).sqrt()).exp()
+                    }),
                 },
             }
         };
@@ -168,6 +172,25 @@ mod tests {
             Losses::Squares { error: (0..50).map(|k| 1e-5 * f64::from(k % 7)).collect(), signal: vec![1.0; 50] };
         assert!(squares.upper_bound(0.05).unwrap() > squares.mean());
         assert!(squares.samples_needed(squares.mean() * 1.01, 0.05).unwrap() > 50);
+    }
+
+    #[test]
+    fn too_few_samples_for_a_bound_do_not_promise_one() {
+        let error: Vec<f64> = (0..16).map(|k| 1e-5 * f64::from(1 + k % 7).powi(2)).collect();
+        let few = Losses::Squares { error: error.clone(), signal: vec![1.0; 16] };
+        assert_eq!(few.upper_bound(0.05), None);
+        // Further samples like these, as many as are asked for, do show it.
+        for factor in [1.05, 1.2, 2.0] {
+            let tolerance = few.mean() * factor;
+            let needed = few.samples_needed(tolerance, 0.05).unwrap();
+            let error = error.iter().copied().cycle().take(needed).collect();
+            let more = Losses::Squares { error, signal: vec![1.0; needed] };
+            assert!(needed >= bounds::FEWEST && more.upper_bound(0.05).unwrap() <= tolerance, "{factor}: {needed}");
+        }
+        let none = Losses::Squares { error: vec![0.0; 16], signal: vec![1.0; 16] };
+        assert_eq!(none.samples_needed(0.01, 0.05), Some(bounds::FEWEST));
+        let one = Losses::Squares { error: vec![1e-6], signal: vec![1.0] };
+        assert_eq!(one.samples_needed(0.01, 0.05), None);
     }
 
     #[test]

@@ -100,11 +100,12 @@ fn name_outputs(graph: &mut GraphProto) {
 fn name_nodes(graph: &mut GraphProto) {
     let mut taken: HashSet<String> = graph.input.iter().map(|i| i.name.clone()).collect();
     taken.extend(graph.initializer.iter().map(|i| i.name.clone()));
+    let mut counts: HashMap<String, usize> = HashMap::new();
     for node in graph.node.iter_mut().filter(|node| !node.name.is_empty()) {
-        let mut count = 1;
         let name = node.name.clone();
+        let count = counts.entry(name.clone()).or_insert(1);
         while !taken.insert(node.name.clone()) {
-            count += 1;
+            *count += 1;
             node.name = format!("{name} ({count})");
         }
     }

@@ -132,12 +132,31 @@ pub(super) fn outputs(model: &Model, node: &pb::NodeProto, inputs: &[Value], ops
             (Some(dims), Some(&[depth])) => Value::of_shape([dims.clone(), vec![Some(depth.unsigned_abs())]].concat()),
             _ => absent.clone(),
         },
+        "TopK" => top(&attributes, input(0), input(1).ints.as_deref())?,
+        "Slice" => {
+            let steps = input(4).ints.as_deref().unwrap_or_default();
+            refuse_unless(!steps.contains(&0), || format!("has steps of {}", short(steps)))?;
+            absent.clone()
+        }
         "Reshape" => reshape(input(0), input(1), attributes.int("allowzero").unwrap_or(0) != 0)?,
         "Concat" => concat(&attributes, inputs)?,
         "Flatten" => Value::of_shape(vec![None, None]),
         _ => return Ok(Vec::new()),
     };
     Ok(vec![one])
+}
+
+fn top(attributes: &Attributes<'_>, input: &Value, count: Option<&[i64]>) -> Result<Value, String> {
+    let (Some(dims), Some(&[count])) = (&input.dims, count) else { return Ok(Value::default()) };
+    let axis = attributes.int("axis").unwrap_or(-1);
+    let at = usize::try_from(if axis < 0 { axis + dims.len() as i64 } else { axis }).unwrap_or(usize::MAX);
+    let wrong = || format!("takes the {count} largest along axis {axis}");
+    let Some(&extent) = dims.get(at) else { return Err(wrong()) };
+    let most = extent.unwrap_or(1 << 30);
+    refuse_unless(u64::try_from(count).is_ok_and(|count| count <= most), wrong)?;
+    let mut dims = dims.clone();
+    dims[at] = Some(count.unsigned_abs());
+    Ok(Value::of_shape(dims))
 }
 
 fn transpose(attributes: &Attributes<'_>, input: &Value) -> Result<Value, String> {

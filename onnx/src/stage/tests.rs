@@ -109,3 +109,19 @@ fn a_process_that_is_killed_leaves_the_old_model_or_the_new_one() {
     }
     assert!(most >= 15, "{most} points");
 }
+
+#[test]
+fn what_may_be_the_only_copy_is_not_swept_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("m.onnx");
+    let left = folder.path().join(format!(".writing-{}-abc", &blake3::hash(b"m.onnx").to_hex()[..8]));
+    let aside = folder.path().join(".writing-00000000-abc");
+    fs::write(&left, "an old model that was moved aside").unwrap();
+    fs::write(&aside, "another one's").unwrap();
+    // There is no model, so that may be it.
+    StagedFile::new(&target, b"one").unwrap().commit().unwrap();
+    assert!(left.exists() && aside.exists());
+    StagedFile::new(&target, b"two").unwrap().commit().unwrap();
+    assert!(!left.exists() && aside.exists());
+    assert_eq!(fs::read(&target).unwrap(), b"two");
+}
