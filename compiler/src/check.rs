@@ -51,7 +51,7 @@ pub(crate) fn options(options: &Options) -> Result<(), Error> {
 fn writable(what: &str, path: &Path) -> Result<(), Error> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !folder.is_dir() {
-        let problem = if folder.exists() { "is none" } else { "does not exist" };
+        let problem = if folder.exists() { "is a file" } else { "does not exist" };
         return Err(Error::Usage(format!("{}: the {what}'s folder {problem}", path.display())));
     }
     // Only the kind: the words of the system name the file that was tried.

@@ -151,6 +151,9 @@ impl<'a> Layer<'a> {
     /// Of what was [priced](Layer::price), that with the least bytes + `price`·(`sensitivity`·error)²; `None` where that is the
     /// weight as it is.
     pub(crate) fn cheapest(&self, price: f64) -> Option<Key> {
+        if self.obstacle.is_some() {
+            return None;
+        }
         let cost = |key: &Key, error: &f64| self.bytes(*key) as f64 + price * (self.sensitivity * error).powi(2);
         let offers = self.errors.iter().filter(|(key, error)| error.is_finite() && self.gains(self.bytes(**key)));
         let offers = offers.map(|(key, error)| (cost(key, error), *key));
@@ -160,6 +163,9 @@ impl<'a> Layer<'a> {
 
     /// Of what was priced, that whose error is nearest to `error`, and its own.
     pub(crate) fn with_error_near(&self, error: f64) -> Option<(Key, f64)> {
+        if self.obstacle.is_some() {
+            return None;
+        }
         let known = self.errors.iter().filter(|(_, e)| e.is_finite() && **e > 0.0);
         let distance = |e: f64| (e / error).ln().abs();
         known.map(|(key, e)| (*key, *e)).min_by(|a, b| distance(a.1).total_cmp(&distance(b.1)))

@@ -122,7 +122,7 @@ fn an_end_to_end_fit_trains_through_what_stands_in_for_outputs() {
     let text = stderr(&output);
     assert_eq!(output.status.code(), Some(0), "{text}");
     let report = report(dir.path());
-    assert_eq!(report.training.unwrap().layers, ["hidden"], "{text}");
+    assert_eq!(report.training.unwrap().layers, ["hidden", "head"], "{text}");
     let metrics: Vec<String> =
         report.quality.unwrap().outputs.iter().map(|o| format!("{} {}", o.output, o.metric.name())).collect();
     assert_eq!(metrics, ["label equal", "map top-class"], "{text}");

@@ -24,6 +24,9 @@ impl Layer<'_> {
 
     /// Makes everything on offer once, and remembers its error and its bytes.
     pub(crate) fn price(&mut self, observer: &mut dyn Observer) -> Result<(), Error> {
+        if self.obstacle.is_some() {
+            return Ok(());
+        }
         let mut at_hand = AtHand::default();
         for family in 0..self.families.len() {
             // The widest first: the others are cut out of it.
