@@ -34,6 +34,15 @@ pub(crate) enum Statistics {
 /// Samples on which activations are first looked at for whether they vary.
 const GLANCE: usize = 64;
 
+/// Samples that statistics are taken of, at most, but for layers with more than half as many inputs.
+const MOST_STATISTICS: usize = 4096;
+
+/// Of so many samples, those that statistics are taken of: more say hardly more of second moments.
+pub(crate) fn samples_for_statistics(candidates: &[&Candidate], samples: usize) -> usize {
+    let widest = candidates.iter().map(|c| c.inputs).max().unwrap_or(0);
+    (2 * widest).max(MOST_STATISTICS).min(samples)
+}
+
 /// Runs `data` through `model` and returns the input statistics of every candidate.
 ///
 /// The mean is removed for the candidates in `centred`: those whose bias can absorb it.
@@ -134,10 +143,12 @@ pub(crate) fn tapped_model(model: &Model, mut patch: Patch, values: &[String]) -
     let mut outputs: BTreeMap<&str, usize> =
         model.graph().output.iter().enumerate().map(|(i, o)| (o.name(), i)).collect();
     let mut positions = Vec::new();
+    // A model may list an output twice, so there may be more of them than names.
+    let mut next = model.graph().output.len();
     for value in values {
-        let next = outputs.len();
         let position = *outputs.entry(value).or_insert(next);
         if position == next {
+            next += 1;
             // An input that becomes an output too would lose its type if this declared none.
             let input = model.graph().input.iter().find(|input| input.name() == value);
             let r#type = input.and_then(|input| input.r#type.clone());

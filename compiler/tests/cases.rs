@@ -164,3 +164,17 @@ fn outputs_are_compared_on_as_many_samples_as_memory_has_room_for() {
     assert_eq!(report.quality.unwrap().samples, 341, "{text}");
     assert!(text.contains("raise --memory for more"), "{text}");
 }
+
+#[test]
+fn an_output_may_be_listed_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "in.onnx", |model| {
+        let again = graph(model).output[0].clone();
+        graph(model).output.push(again);
+    });
+    samples(dir.path(), "x.npy", 64);
+    for fit in FITS {
+        let (report, text) = compile(dir.path(), fit);
+        assert!(report.layers.iter().any(|l| l.replaced), "{text}");
+    }
+}

@@ -131,7 +131,8 @@ fn folders_that_take_no_files_are_known_before_any_work() {
     samples(folder.path(), "x.npy", 16);
     fs::write(folder.path().join("file"), "kept").unwrap();
     // The model is not even there.
-    for (odd, words) in [("/proc/odd", "choose a path"), ("file/odd", "folder is a file"), ("no/odd", "does not exist")] {
+    for (odd, words) in [("/proc/odd", "choose a path"), ("file/odd", "folder is a file"), ("no/odd", "does not exist")]
+    {
         refused(folder.path(), &["in.onnx", odd], &[odd, words]);
         for option in ["--report", "--diagram", "--checkpoint"] {
             let given = ["in.onnx", "out.onnx", "-c", "x.npy", option, odd];

@@ -7,6 +7,7 @@ use adntn_onnx::{Model, Patch};
 
 use super::tail::{self, Tail};
 use super::{Fit, Watch};
+use crate::calibrate::samples_for_statistics;
 use crate::data;
 use crate::error::Error;
 use crate::layer::Layer;
@@ -23,6 +24,11 @@ const PASSES: std::ops::RangeInclusive<usize> = 4..=30;
 /// Steps are so much smaller than those of networks, which begin far from their weights.
 const GENTLER: f32 = 2.0 / 3.0;
 
+/// Multiply-adds that all rungs together may take, and a single one: a quarter of an hour and half of it on two cores. Counted, not
+/// timed, so that results do not depend on the machine.
+const WORK: f64 = 2e13;
+const WORK_OF_RUNG: f64 = 1e13;
+
 /// What rungs that replace the same layers have in common.
 struct Shared {
     wanted: Vec<usize>,
@@ -37,13 +43,15 @@ pub(crate) struct Ladder<'l> {
     samples: &'l data::Samples,
     options: &'l Options,
     shared: Option<Shared>,
+    /// Multiply-adds that are left.
+    left: f64,
 }
 
 impl<'l> Ladder<'l> {
     /// A ladder, where there are samples enough to teach something.
     pub(crate) fn new(model: &'l Model, samples: &'l data::Samples, options: &'l Options) -> Option<Self> {
         let enough = samples.fit.as_ref().is_some_and(|fit| fit.samples() >= FEWEST_SAMPLES);
-        let ladder = Ladder { model, samples, options, shared: None };
+        let ladder = Ladder { model, samples, options, shared: None, left: WORK };
         (enough && !options.asks_for_networks()).then_some(ladder)
     }
 
@@ -88,9 +96,14 @@ impl<'l> Ladder<'l> {
         let student = fitting.student(&started)?;
         let objectives = fitting.objectives(fit)?;
         let mut settings = fitting.settings(fit.samples(), self.samples.fixed_batch());
-        if self.options.training.epochs.is_none() {
-            settings.epochs = (PRESENTATIONS / fit.samples().max(1)).clamp(*PASSES.start(), *PASSES.end());
+        let pass = work(fitting.layers, data.samples()) * fit.samples() as f64;
+        let affordable = (self.left.min(WORK_OF_RUNG) / pass.max(1.0)) as usize;
+        if affordable == 0 {
+            return Ok(None);
         }
+        let wanted_passes = (PRESENTATIONS / fit.samples().max(1)).clamp(*PASSES.start(), *PASSES.end());
+        settings.epochs = wanted_passes.min(affordable);
+        self.left -= pass * settings.epochs as f64;
         let settings = Settings { rate: GENTLER * settings.rate, ..settings };
         let own = &tail.own_outputs;
         let judge = self.samples.yardstick.judge_of(own, selection.reference(own.len()), selection.labels())?;
@@ -160,4 +173,15 @@ impl<'l> Ladder<'l> {
         let selection = fitting.cache(&self.samples.selection, false, &mut budget, observer)?;
         Ok(Some(Shared { wanted, tail, fit, selection }))
     }
+}
+
+/// Multiply-adds of a step for each sample: forward, and twice as many backward.
+fn work(layers: &[Layer<'_>], samples: usize) -> f64 {
+    let candidates: Vec<_> = layers.iter().map(|layer| layer.candidate).collect();
+    let counted = samples_for_statistics(&candidates, samples).max(1) as f64;
+    let products = layers.iter().map(|layer| {
+        let rows = layer.gram.as_ref().map_or(counted, |gram| gram.rows() as f64);
+        layer.candidate.elements() as f64 * rows / counted
+    });
+    3.0 * products.sum::<f64>()
 }

@@ -7,7 +7,7 @@ use adntn_onnx::{Model, Patch};
 use adntn_passes::{Candidate, has_own_bias};
 
 use super::Run;
-use crate::calibrate::{Statistics, input_statistics, silent};
+use crate::calibrate::{Statistics, input_statistics, samples_for_statistics, silent};
 use crate::data::{Samples, prepare};
 use crate::describe;
 use crate::error::Error;
@@ -15,8 +15,6 @@ use crate::layer::Layer;
 use crate::metric::Yardstick;
 use crate::training::FitKind;
 
-/// Samples that statistics are taken of, at most, but for layers with more than half as many inputs.
-const MOST_STATISTICS: usize = 4096;
 /// Accuracies on two sets of samples that differ by more, beyond chance, are told.
 const ACCURACY_GAP: f64 = 0.01;
 
@@ -137,9 +135,7 @@ impl Run<'_> {
                 if trained {
                     silent(model, chosen, fit, block.unwrap_or(1))?
                 } else {
-                    // More say hardly more of second moments.
-                    let widest = chosen.iter().map(|c| c.inputs).max().unwrap_or(0);
-                    let enough = (2 * widest).max(MOST_STATISTICS).min(fit.samples());
+                    let enough = samples_for_statistics(chosen, fit.samples());
                     let fit = fit.select(&(0..enough).collect::<Vec<_>>())?;
                     input_statistics(model, chosen, &absorbs, &fit)?
                 }
