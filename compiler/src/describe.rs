@@ -105,9 +105,9 @@ pub(crate) fn layer(
                 false => format!("no generator is {times} times smaller than this weight or more"),
             }
         } else if selection.stopped == StopReason::Unmeasured {
-            format!("no smaller generator is within {:.2}% of this weight", options.tolerance * 100.0)
+            format!("nothing smaller is within {:.2}% of this weight", options.tolerance * 100.0)
         } else if selection.accepted.iter().all(|c| c.iter().all(Option::is_none)) {
-            format!("no generator keeps the model within {:.2}% of its quality", options.tolerance * 100.0)
+            format!("nothing smaller keeps the model within {:.2}% of its quality", options.tolerance * 100.0)
         } else {
             "kept dense so that the model stays within the tolerance".to_owned()
         };

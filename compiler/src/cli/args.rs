@@ -10,7 +10,8 @@ use regex::Regex;
 
 use super::values::{confidence, metric, named, number, positive, ratio, share, size, weighted};
 
-/// Makes a trained ONNX model smaller by replacing dense weights with tensor networks fitted to them.
+/// Makes a trained ONNX model smaller by replacing dense weights with low ranks, digits of few levels and tensor networks fitted to
+/// them.
 #[derive(Debug, clap::Parser)]
 #[command(name = "adntn-compile", version, max_term_width = 110)]
 pub(crate) struct Args {
@@ -101,8 +102,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "REGEX", help_heading = "Search")]
     exclude: Option<Regex>,
 
-    /// Which networks replace the weights: ttn (tree tensor network), attn (with disentanglers on the physical legs) or mera
-    /// (with disentanglers on every level).
+    /// Which networks are offered: ttn (tree tensor network), attn (with disentanglers on the physical legs) or mera (with
+    /// disentanglers on every level). Asking for networks of some kind, here or by --bond, --activation, --layout, --kernel-legs,
+    /// --legs or --core-type float32, leaves low ranks and digits out.
     #[arg(long, value_name = "NAME", value_parser = named::<Topology>, help_heading = "Search")]
     topology: Option<Topology>,
 
