@@ -97,6 +97,19 @@ fn lenet5_becomes_smaller_and_runs_everywhere() {
 }
 
 #[test]
+fn the_number_of_threads_does_not_change_the_file() {
+    let files = ["1", "3"].map(|threads| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_adntn-compile"));
+        command.arg(fixture("lenet5-mnist.onnx")).arg(dir.path().join("out.onnx")).env("RAYON_NUM_THREADS", threads);
+        command.arg("-c").arg(fixture("mnist-calibration.npz"));
+        assert!(command.output().unwrap().status.success());
+        std::fs::read(dir.path().join("out.onnx")).unwrap()
+    });
+    assert!(files[0] == files[1] && files[0].len() < 40_000);
+}
+
+#[test]
 fn fc2_becomes_smaller_and_runs_everywhere() {
     digits_shrink("fc2-mnist.onnx", 3.0);
 }
