@@ -149,8 +149,7 @@ impl Search<'_, '_, '_> {
             let choice = self.choice(middle)?;
             match self.trial(&choice, false)? {
                 Trial::Accepted => {
-                    let mut all = self.layers.iter().zip(&choice);
-                    if all.all(|(layer, key)| key.is_none_or(|key| !layer.needs_fit(key))) {
+                    if self.is_fixed(&choice) {
                         for (layer, key) in self.layers.iter_mut().zip(&choice) {
                             if let Some(key) = key {
                                 layer.fit(*key, self.options, self.observer)?;
@@ -296,6 +295,11 @@ impl Search<'_, '_, '_> {
         Ok(choice)
     }
 
+    /// Whether no replacement of a choice has a fit to gain from.
+    fn is_fixed(&self, choice: &Choice) -> bool {
+        self.layers.iter().zip(choice).all(|(layer, key)| key.is_none_or(|key| !layer.needs_fit(key)))
+    }
+
     /// Makes the replacements of a choice, unless that was done before.
     fn make(&mut self, choice: &Choice) -> Result<(), Error> {
         for (layer, key) in self.layers.iter_mut().zip(choice) {
@@ -329,7 +333,12 @@ impl Search<'_, '_, '_> {
                 }
             }
         }
-        let loss = self.bench.cautious(&self.measure(choice)?);
+        // What is not fitted is the same at every trial.
+        let known = self.losses.get(choice).copied().filter(|_| self.is_fixed(choice));
+        let loss = match known {
+            Some(loss) => loss,
+            None => self.bench.cautious(&self.measure(choice)?),
+        };
         self.losses.insert(choice.clone(), loss);
         let accepted = loss <= self.options.tolerance;
         tracing::debug!(fitted, accepted, loss, "trial");
