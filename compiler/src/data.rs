@@ -21,7 +21,7 @@ const SHOWING: f64 = 1.67;
 /// Share of the samples that may be held out for that.
 const MOST_HELD_OUT: f64 = 0.5;
 /// Most samples to select on: more would only be lost for fitting.
-const MOST_SELECTION: f64 = 5000.0;
+const MOST_SELECTION: f64 = 2000.0;
 /// Samples of a set on which the original's accuracy is looked at, at most.
 const MOST_ACCURACY: usize = 1000;
 /// Samples of a first run, rounded to whole batches.

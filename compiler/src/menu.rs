@@ -16,6 +16,8 @@ const RANKS: [usize; 32] = [
     1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320,
     384, 448, 512,
 ];
+/// Weights with more elements are offered every other rank only: each takes a second.
+const MANY: usize = 1 << 21;
 /// Digits that factors of low rank are offered in: coarser ones lose more than a lower rank does.
 const FACTORS: [Digits; 2] = [Digits::Sixteen, Digits::Bytes];
 /// Elements of weights that networks are tried for beside digits: below, their nodes take more bytes than they save; beyond, layer
@@ -158,7 +160,8 @@ pub(crate) fn families(candidate: &Candidate, options: &Options, takes_digits: b
                 let parameters = rank * (candidate.outputs + candidate.inputs);
                 rank <= most && digits.bytes(parameters) < Digits::Sixteen.bytes(candidate.elements())
             };
-            let ranks: Vec<usize> = RANKS.iter().filter(fits).copied().collect();
+            let every = if candidate.elements() > MANY { 2 } else { 1 };
+            let ranks: Vec<usize> = RANKS.iter().filter(fits).step_by(every).copied().collect();
             if !ranks.is_empty() {
                 all.push(Family::LowRank(digits, ranks));
             }

@@ -80,7 +80,12 @@ fn more_levels_and_higher_ranks_lose_less() {
             let errors: Vec<f64> = Digits::ALL.into_iter().map(of).collect();
             assert!(errors.is_sorted_by(|a, b| a > b), "{errors:?}");
             assert!(errors[4] < 1e-4, "{errors:?}");
-            let of = |rank| error(&site, &prepared.low_rank(&site, rank, Digits::Bytes).unwrap().matrix());
+            let of = |rank| {
+                let (made, told) = prepared.low_rank(&site, rank, Digits::Bytes).unwrap();
+                let measured = error(&site, &made.matrix());
+                assert!((told - measured.sqrt()).abs() < 2e-3, "{told} and {}", measured.sqrt());
+                measured
+            };
             let errors: Vec<f64> = [1, 5, 10, 20].into_iter().map(of).collect();
             assert!(errors.is_sorted_by(|a, b| a > b), "{errors:?}");
             assert!(prepared.low_rank(&site, 21, Digits::Bytes).is_none());
@@ -97,7 +102,7 @@ fn a_matrix_of_low_rank_comes_back() {
         let entry = |k: usize| (0..3).map(|r| u[k / i * 3 + r] * v[r * i + k % i]).sum::<f32>();
         let w: Vec<f32> = (0..o * i).map(entry).collect();
         let site = Site { weight: &w, outputs: o, inputs: i, is_transposed: false, moments: None };
-        let made = site.prepare(3).low_rank(&site, 3, Digits::Bytes).unwrap();
+        let (made, _) = site.prepare(3).low_rank(&site, 3, Digits::Bytes).unwrap();
         assert_eq!((made.rank(), made.parameter_count()), (3, 3 * (o + i)));
         let lost = error(&site, &made.matrix());
         assert!(lost < 1e-4, "{o}×{i}: {lost}");

@@ -29,7 +29,7 @@ fn stored(weight: &[f32], is_transposed: bool) -> Vec<f32> {
 fn low_rank(is_transposed: bool) -> LowRank {
     let weight = numbers(OUTPUTS * INPUTS, 1);
     let site = site(&weight, is_transposed);
-    site.prepare(RANK).low_rank(&site, RANK, Digits::Bytes).unwrap()
+    site.prepare(RANK).low_rank(&site, RANK, Digits::Bytes).unwrap().0
 }
 
 #[test]

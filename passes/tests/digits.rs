@@ -59,7 +59,7 @@ fn replacement(model: &Model, candidate: &Candidate, digits: Digits, rank: Optio
     };
     let prepared = site.prepare(rank.unwrap_or(0));
     match rank {
-        Some(rank) => Replacement::LowRank(prepared.low_rank(&site, rank, digits).unwrap()),
+        Some(rank) => Replacement::LowRank(prepared.low_rank(&site, rank, digits).unwrap().0),
         None => Replacement::Digits(prepared.digits(&site, digits).unwrap()),
     }
 }

@@ -101,13 +101,17 @@ impl Layer<'_> {
         };
         let site = self.site(&at_hand.weight);
         let made = match &self.families[key.0] {
-            Family::LowRank(digits, _) => prepared.low_rank(&site, key.1, *digits).map(Replacement::LowRank),
-            _ => prepared.digits(&site, digits(key.1)).map(Replacement::Digits),
+            Family::LowRank(digits, _) => {
+                prepared.low_rank(&site, key.1, *digits).map(|(factors, error)| (Replacement::LowRank(factors), error))
+            }
+            _ => prepared.digits(&site, digits(key.1)).map(|weight| {
+                let error = self.target(&at_hand.weight).error_of(&weight.matrix());
+                (Replacement::Digits(weight), error)
+            }),
         };
-        let error = made.as_ref().map(|made| self.target(&at_hand.weight).error_of(&made.matrix()));
         self.digits = Some(prepared);
         let out_of_range = || adntn_fit::Error::NotFinite { what: "a scale of the digits in float16".into() };
-        let (made, error) = made.zip(error).ok_or_else(out_of_range)?;
+        let (made, error) = made.ok_or_else(out_of_range)?;
         Ok((made, finite(error, "the error of the rounded weight")?))
     }
 
