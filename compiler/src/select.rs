@@ -255,11 +255,7 @@ impl Search<'_, '_, '_> {
 
     /// Trains the last accepted choice and bolder and bolder ones through the network, as long as they pass, and puts them behind
     /// it.
-    pub(crate) fn climb(
-        &mut self,
-        ladder: &mut Ladder<'_>,
-        accepted: &mut Vec<Choice>,
-    ) -> Result<Option<StopReason>, Error> {
+    fn climb(&mut self, ladder: &mut Ladder<'_>, accepted: &mut Vec<Choice>) -> Result<Option<StopReason>, Error> {
         let mut most = accepted.last().map_or(f64::INFINITY, |choice| self.bytes(choice) as f64);
         let mut failures = 0;
         for position in 0..POSITIONS {
@@ -271,7 +267,9 @@ impl Search<'_, '_, '_> {
             if self.observer.stop() {
                 return Ok(Some(StopReason::Interrupted));
             }
-            let Some(trained) = ladder.train(self.layers, &choice, self.observer)? else { return Ok(None) };
+            let Some(trained) = ladder.train(self.layers, &choice, self.observer)? else {
+                return Ok(self.observer.stop().then_some(StopReason::Interrupted));
+            };
             match self.trial(&trained, false)? {
                 Trial::Accepted => {
                     failures = 0;

@@ -305,3 +305,41 @@ fn labels_of_one_probability_are_no_classes() {
     assert_eq!(metrics(report.quality.as_ref().unwrap()), [Metric::Decisions]);
     assert!(report.notes.iter().any(|n| n.contains("labels change nothing")), "{:?}", report.notes);
 }
+
+/// Ends the compilation once a phase of that name was entered.
+struct EndsIn {
+    phase: &'static str,
+    seen: bool,
+}
+
+impl Observer for EndsIn {
+    fn event(&mut self, event: Event<'_>) {
+        self.seen |= matches!(event, Event::Phase(phase) if phase == self.phase);
+    }
+
+    fn stop(&mut self) -> bool {
+        self.seen
+    }
+}
+
+#[test]
+fn many_samples_train_bolder_choices_and_an_end_there_keeps_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "in.onnx", |_| {});
+    samples(dir.path(), "x.npy", 2400);
+    let mut options = Options::new(dir.path().join("in.onnx"), dir.path().join("out.onnx"));
+    options.calibration = Some(dir.path().join("x.npy"));
+    options.tolerance = 0.05;
+    let report = compile(&options).unwrap();
+    let forms: Vec<&str> = report.layers.iter().filter_map(|l| l.form.as_deref()).collect();
+    assert!(forms.iter().any(|form| form.ends_with("trained through the network")), "{forms:?}");
+    assert_eq!(report.quality.as_ref().unwrap().claim, Claim::Shown);
+    let few = report.output.unwrap().bytes;
+    for phase in ["running the frozen part", "training"] {
+        let ended = compile_staged(&options, &mut EndsIn { phase, seen: false }).unwrap();
+        assert!(ended.is_interrupted(), "{phase}");
+        let report = ended.save().unwrap();
+        assert!(report.quality.unwrap().within_tolerance && report.layers.iter().any(|l| l.replaced), "{phase}");
+        assert!(report.output.unwrap().bytes >= few, "{phase}");
+    }
+}

@@ -15,6 +15,7 @@ mod subspace;
 
 pub use digits::Digits;
 pub use low_rank::LowRank;
+pub use matrix::transposed;
 pub use quantised::Quantised;
 pub use replacement::Replacement;
 pub use site::{Prepared, SecondMoments, Site};

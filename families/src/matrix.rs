@@ -1,14 +1,13 @@
 //! Row-major matrices.
 
-use faer::diag::Diag;
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::cholesky::llt::factor::{cholesky_in_place, cholesky_in_place_scratch};
-use faer::linalg::evd::{ComputeEigenvectors, self_adjoint_evd, self_adjoint_evd_scratch};
 use faer::linalg::matmul::matmul;
-use faer::{Accum, Mat, MatMut, MatRef, Par};
+use faer::{Accum, MatMut, MatRef, Par};
 
-/// The transpose of a rows×columns matrix.
-pub(crate) fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+/// The transpose of a rows×columns row-major matrix.
+#[must_use]
+pub fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     // Blocks keep both sides of the copy in cache.
     const BLOCK: usize = 32;
     let mut out = vec![0.0; values.len()];
@@ -51,22 +50,6 @@ pub(crate) fn cholesky(matrix: &[f32], n: usize) -> Option<Vec<f32>> {
         l[row * n + row + 1..(row + 1) * n].fill(0.0);
     }
     l.iter().all(|x| x.is_finite()).then_some(l)
-}
-
-/// Eigenvalues, nondecreasing, and eigenvectors (columns) of a symmetric n×n matrix, on one thread.
-pub(crate) fn eigen(matrix: &[f64], n: usize) -> Option<(Vec<f64>, Mat<f64>)> {
-    let (mut vectors, mut values) = (Mat::<f64>::zeros(n, n), Diag::<f64>::zeros(n));
-    let scratch = self_adjoint_evd_scratch::<f64>(n, ComputeEigenvectors::Yes, Par::Seq, Default::default());
-    self_adjoint_evd(
-        MatRef::from_row_major_slice(matrix, n, n),
-        values.as_mut(),
-        Some(vectors.as_mut()),
-        Par::Seq,
-        MemStack::new(&mut MemBuffer::new(scratch)),
-        Default::default(),
-    )
-    .ok()?;
-    Some((values.column_vector().iter().copied().collect(), vectors))
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! Leading left singular vectors of W·H^½.
 
+use adntn_networks::start::decompose;
 use faer::Mat;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::matrix::{cholesky, eigen, product, product_transposed, transposed};
+use crate::matrix::{cholesky, product, product_transposed, transposed};
 use crate::site::Site;
 
 /// Matrices with fewer rows or columns are decomposed completely.
@@ -21,7 +22,7 @@ pub(crate) fn leading(site: &Site<'_>, wanted: usize) -> Option<Vec<f32>> {
     if outputs <= COMPLETE && outputs <= inputs {
         let weighed = site.times_moments(weight);
         let gram = product_transposed(&weighed, weight, outputs, inputs, outputs);
-        let (_, vectors) = eigen(&symmetric(&gram, outputs), outputs)?;
+        let (_, vectors) = decompose(&symmetric(&gram, outputs), outputs).ok()?;
         return Some(last_columns(&vectors, wanted));
     }
     if inputs <= COMPLETE {
@@ -40,7 +41,7 @@ fn by_inputs(site: &Site<'_>, wanted: usize) -> Option<Vec<f32>> {
     };
     let columns = transposed(&a, outputs, inputs);
     let gram = product_transposed(&columns, &columns, inputs, outputs, inputs);
-    let (values, vectors) = eigen(&symmetric(&gram, inputs), inputs)?;
+    let (values, vectors) = decompose(&symmetric(&gram, inputs), inputs).ok()?;
     let largest = values.last().copied().unwrap_or(0.0).max(f64::MIN_POSITIVE);
     let kept = values.iter().filter(|&&v| v > NOISE * NOISE * largest).count().min(wanted);
     let right = last_columns(&vectors, kept);
@@ -65,7 +66,7 @@ fn iterate(site: &Site<'_>, wanted: usize) -> Option<Vec<f32>> {
     }
     let inner = product(&basis, weight, carried, outputs, inputs);
     let gram = product_transposed(&site.times_moments(&inner), &inner, carried, inputs, carried);
-    let (_, vectors) = eigen(&symmetric(&gram, carried), carried)?;
+    let (_, vectors) = decompose(&symmetric(&gram, carried), carried).ok()?;
     let kept = wanted.min(carried);
     Some(product(&last_columns(&vectors, kept), &basis, kept, carried, outputs))
 }
@@ -75,7 +76,7 @@ fn orthonormal(rows: &[f32], count: usize, length: usize) -> Option<Vec<f32>> {
     let mut rows = rows.to_vec();
     for _ in 0..2 {
         let gram = product_transposed(&rows, &rows, count, length, count);
-        let (values, vectors) = eigen(&symmetric(&gram, count), count)?;
+        let (values, vectors) = decompose(&symmetric(&gram, count), count).ok()?;
         let largest = values.last().copied().unwrap_or(0.0).max(f64::MIN_POSITIVE);
         let mut turn = last_columns(&vectors, count);
         for (row, value) in turn.chunks_exact_mut(count).zip(values.iter().rev()) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use adntn_families::transposed;
 use adntn_onnx::{Model, Patch, Use, pb};
 use serde::Serialize;
 
@@ -194,23 +195,6 @@ impl Candidate {
     fn foreign(&self, detail: String) -> Error {
         Error::ForeignCandidate { layer: self.layer.clone(), detail }
     }
-}
-
-/// The transpose of a rows×columns row-major matrix.
-pub(crate) fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
-    // Blocks keep both sides of the copy in cache.
-    const BLOCK: usize = 32;
-    let mut out = vec![0.0; values.len()];
-    for r0 in (0..rows).step_by(BLOCK) {
-        for c0 in (0..columns).step_by(BLOCK) {
-            for r in r0..(r0 + BLOCK).min(rows) {
-                for c in c0..(c0 + BLOCK).min(columns) {
-                    out[c * rows + r] = values[r * columns + c];
-                }
-            }
-        }
-    }
-    out
 }
 
 /// O and I of a stored weight.

@@ -5,11 +5,12 @@
 
 use std::borrow::Cow;
 
+use adntn_families::transposed;
 use adntn_networks::{Arrangement as _, Generator};
 use adntn_onnx::{Model, Patch};
 
 use crate::Error;
-use crate::candidate::{Candidate, Root, Stored, transposed};
+use crate::candidate::{Candidate, Root, Stored};
 use crate::emit::{Emitter, GENERATOR_PASS, float_tensor};
 use crate::lowering::lower;
 

@@ -55,7 +55,11 @@ impl<'l> Ladder<'l> {
         (enough && !options.asks_for_networks()).then_some(ladder)
     }
 
-    /// The choice after training, with keys of its own; `None` where a layer of it cannot be trained, or the fit diverges.
+    /// The choice after training, with keys of its own; `None` where a layer of it cannot be trained, the fit diverges, the work
+    /// that is left does not suffice, or the caller ended it before the first step.
+    ///
+    /// # Errors
+    /// When the model cannot be run, or the trained values make no patch.
     pub(crate) fn train(
         &mut self,
         layers: &mut [Layer<'_>],
@@ -71,6 +75,8 @@ impl<'l> Ladder<'l> {
                 tracing::info!(reason = %e, "not trained through the network");
                 Ok(None)
             }
+            // What was found before is kept; the caller knows of the interruption.
+            Err(Error::Interrupted | Error::Data(adntn_fit::Error::Interrupted)) => Ok(None),
             other => other,
         }
     }

@@ -26,7 +26,10 @@ const ROWS: usize = 128;
 
 /// Eigenvalues, nondecreasing, and eigenvectors (columns) of a symmetric m×m matrix. On one thread, so that the result does
 /// not depend on the number of threads.
-pub(crate) fn decompose(matrix: &[f64], m: usize) -> Result<(Vec<f64>, Mat<f64>), Error> {
+///
+/// # Errors
+/// [`Error::Eigen`] when the iteration does not converge.
+pub fn decompose(matrix: &[f64], m: usize) -> Result<(Vec<f64>, Mat<f64>), Error> {
     let mut vectors = Mat::<f64>::zeros(m, m);
     let mut values = Diag::<f64>::zeros(m);
     let scratch = self_adjoint_evd_scratch::<f64>(m, ComputeEigenvectors::Yes, Par::Seq, Default::default());

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Generator, GeneratorSpec};
 
+pub use eigen::decompose;
 pub use near_linear::START_TOLERANCE;
 pub use prepared::Prepared;
 
