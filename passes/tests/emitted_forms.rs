@@ -70,7 +70,7 @@ fn check(generator: &Generator, left: bool, opset: i64, ir: i64) {
     let candidate = &survey.candidates[0];
     let patch = replace_by_generator(&model, candidate, generator).unwrap();
     let edited = model.apply(&patch).unwrap().model().unwrap();
-    common::assert_weight(&edited, &model, candidate, &generator.matrix());
+    common::assert_generator(&edited, &model, candidate, generator);
 }
 
 proptest! {
@@ -201,7 +201,7 @@ fn emitting_twice_gives_the_second_generator_another_name() {
     assert_eq!(layers, ["w_2"]);
     let patch = replace_by_generator(&second, &survey.candidates[0], &generator).unwrap();
     let edited = second.apply(&patch).unwrap().model().unwrap();
-    common::assert_weight(&edited, &second, &survey.candidates[0], &generator.matrix());
+    common::assert_generator(&edited, &second, &survey.candidates[0], &generator);
 }
 
 #[test]
