@@ -16,7 +16,7 @@ const RANKS: [usize; 32] = [
     1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320,
     384, 448, 512,
 ];
-/// Weights with more elements are offered every other rank only: each takes a second.
+/// Weights with more elements are offered every fourth rank only, with factors in 4 bits: each takes a second.
 const MANY: usize = 1 << 21;
 /// Digits that factors of low rank are offered in: coarser ones lose more than a lower rank does.
 const FACTORS: [Digits; 2] = [Digits::Sixteen, Digits::Bytes];
@@ -160,7 +160,10 @@ pub(crate) fn families(candidate: &Candidate, options: &Options, takes_digits: b
                 let parameters = rank * (candidate.outputs + candidate.inputs);
                 rank <= most && digits.bytes(parameters) < Digits::Sixteen.bytes(candidate.elements())
             };
-            let every = if candidate.elements() > MANY { 2 } else { 1 };
+            if candidate.elements() > MANY && digits != Digits::Sixteen {
+                continue;
+            }
+            let every = if candidate.elements() > MANY { 4 } else { 1 };
             let ranks: Vec<usize> = RANKS.iter().filter(fits).step_by(every).copied().collect();
             if !ranks.is_empty() {
                 all.push(Family::LowRank(digits, ranks));

@@ -1,14 +1,15 @@
 //! The arguments of `adntn-compile`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use adntn_compiler::{
     Activation, Augment, CoreType, Error, FitKind, GeneratorChoice, ImageOptions, KernelLegs, LayoutChoice, LossKind,
-    Metric, Options, Topology, Training,
+    Metric, Options, SearchEffort, Topology, Training,
 };
 use regex::Regex;
 
-use super::values::{confidence, metric, named, number, positive, ratio, share, size, weighted};
+use super::values::{bytes, confidence, metric, named, number, positive, ratio, share, size, time, weighted};
 
 /// Makes a trained ONNX model smaller by replacing dense weights with low ranks, digits of few levels and tensor networks fitted to
 /// them.
@@ -93,6 +94,18 @@ pub(crate) struct Args {
     /// Confidence with which the held-out samples have to show that the loss is within the tolerance.
     #[arg(long, value_name = "SHARE", default_value = "95%", value_parser = confidence, help_heading = "Quality")]
     confidence: f64,
+
+    /// Time for the whole compilation, such as 90s, 10m or 1h: the search ends in time with the best found so far.
+    #[arg(long, value_name = "TIME", value_parser = time, help_heading = "Search")]
+    time: Option<Duration>,
+
+    /// How much the search tries: quick (no training), normal (minutes of training for small models) or max.
+    #[arg(long, value_name = "LEVEL", value_parser = named::<SearchEffort>, default_value = "normal", help_heading = "Search")]
+    effort: SearchEffort,
+
+    /// End as soon as the file takes no more than this, such as 500kB, with the least loss found at that size.
+    #[arg(long, value_name = "BYTES", value_parser = bytes, help_heading = "Search")]
+    max_size: Option<u64>,
 
     /// Consider only layers whose name or weight matches.
     #[arg(long, value_name = "REGEX", help_heading = "Search")]
@@ -195,6 +208,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PIXELS", default_value_t = 0, help_heading = "Training")]
     augment_shift: u8,
 
+    /// Train on images turned, stretched, slanted and bent too: so many percent of 14 degrees, 15% and 5%.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, help_heading = "Training")]
+    augment_warp: u8,
+
     /// Changed copies of every image; 1 by default where images are changed.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..), help_heading = "Training")]
     augment_copies: Option<u8>,
@@ -265,6 +282,9 @@ impl Args {
         options.confidence = self.confidence;
         options.layers.clone_from(&self.layers);
         options.exclude.clone_from(&self.exclude);
+        options.time = self.time;
+        options.search_effort = self.effort;
+        options.max_size = self.max_size;
         options.bond = self.bond;
         options.activation = self.activation.unwrap_or(options.activation);
         options.core_type = self.core_type.unwrap_or(options.core_type);
@@ -288,7 +308,7 @@ impl Args {
 
     fn training(&self) -> Training {
         let default = Training::default();
-        let changed = self.augment_flip || self.augment_shift > 0;
+        let changed = self.augment_flip || self.augment_shift > 0 || self.augment_warp > 0;
         let number = |n: Option<u32>| n.and_then(|n| usize::try_from(n).ok());
         Training {
             ratio: self.ratio.unwrap_or(default.ratio),
@@ -304,6 +324,7 @@ impl Args {
                 copies: if changed { self.augment_copies.map_or(1, usize::from) } else { 0 },
                 flip: self.augment_flip,
                 shift: usize::from(self.augment_shift),
+                warp: usize::from(self.augment_warp),
                 channels_last: self.channels_last,
                 seed: self.seed,
             },
@@ -317,10 +338,10 @@ impl Args {
     /// Settings of training say nothing where nothing is trained.
     fn check_training(&self) -> Result<(), Error> {
         if self.fit == FitKind::EndToEnd {
-            let augmented = self.augment_flip || self.augment_shift > 0;
+            let augmented = self.augment_flip || self.augment_shift > 0 || self.augment_warp > 0;
             return match self.augment_copies {
                 Some(_) if !augmented => Err(Error::Usage(
-                    "--augment-copies changes nothing by itself: give --augment-flip or --augment-shift too".into(),
+                    "--augment-copies changes nothing by itself: give --augment-flip, --augment-shift or --augment-warp too".into(),
                 )),
                 _ => Ok(()),
             };
@@ -338,6 +359,7 @@ impl Args {
             ("--train-rest", self.train_rest),
             ("--augment-flip", self.augment_flip),
             ("--augment-shift", self.augment_shift > 0),
+            ("--augment-warp", self.augment_warp > 0),
             ("--augment-copies", self.augment_copies.is_some()),
             ("--half-cache", self.half_cache),
             ("--checkpoint", self.checkpoint.is_some()),
