@@ -135,7 +135,8 @@ impl Fit<'_, '_> {
         };
         let resumed_at = resume.as_ref().map(|state| state.step);
         let checkpoint = training.checkpoint.as_deref().map(|path| (path, &identity));
-        let mut trained = train(&problem, student, resume, &mut Watch { observer, checkpoint, least: None, hopeless: false })?;
+        let mut trained =
+            train(&problem, student, resume, &mut Watch { observer, checkpoint, least: None, hopeless: false })?;
         // What is reported is what is written: cores as they are stored.
         for (&index, part) in self.wanted.iter().zip(&mut trained.parts) {
             if let Part::Generator { generator, .. } = part {

@@ -68,9 +68,8 @@ impl<'o> Timed<'o> {
     /// Ends a search that may take `time` from `begun` on, with all that comes after it.
     pub(crate) fn new(observer: &'o mut dyn Observer, begun: Instant, time: Option<Duration>) -> Self {
         // A time beyond what a clock can tell never ends.
-        let until = time.and_then(|time| {
-            begun.checked_add(Duration::try_from_secs_f64(time.as_secs_f64() * FOR_SEARCH).ok()?)
-        });
+        let until =
+            time.and_then(|time| begun.checked_add(Duration::try_from_secs_f64(time.as_secs_f64() * FOR_SEARCH).ok()?));
         Timed { observer, until, is_up: false }
     }
 }

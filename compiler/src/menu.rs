@@ -18,6 +18,8 @@ const RANKS: [usize; 32] = [
 ];
 /// Weights with more elements are offered every fourth rank only, with factors in 4 bits: each takes a second.
 const MANY: usize = 1 << 21;
+/// Ranks beyond this are not tried for such weights: what is not of low rank by then is better off in digits.
+const MOST_OF_MANY: usize = 128;
 /// Digits that factors of low rank are offered in: coarser ones lose more than a lower rank does.
 const FACTORS: [Digits; 2] = [Digits::Sixteen, Digits::Bytes];
 /// Elements of weights that networks are tried for beside digits: below, their nodes take more bytes than they save; beyond, layer
@@ -155,6 +157,7 @@ pub(crate) fn families(candidate: &Candidate, options: &Options, takes_digits: b
     if takes_digits && !options.asks_for_networks() && candidate.bytes < FOLDABLE_BYTES {
         all.push(Family::Digits((0..Digits::ALL.len()).collect()));
         let most = candidate.outputs.min(candidate.inputs) / 2;
+        let most = if candidate.elements() > MANY { most.min(MOST_OF_MANY) } else { most };
         for digits in FACTORS {
             let fits = |&&rank: &&usize| {
                 let parameters = rank * (candidate.outputs + candidate.inputs);

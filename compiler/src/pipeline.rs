@@ -218,7 +218,8 @@ impl Run<'_> {
         let ladder = Ladder::new(model, layers, samples, self.options)?;
         let (options, losses) = (self.options, BTreeMap::new());
         let candidates: Vec<&Candidate> = layers.iter().map(|layer| layer.candidate).collect();
-        let enough = options.max_size.map(|most| goal::bytes_for_layers(model.size_bytes(), &candidates, most).unwrap_or(0));
+        let enough =
+            options.max_size.map(|most| goal::bytes_for_layers(model.size_bytes(), &candidates, most).unwrap_or(0));
         let mut timed = Timed::new(self.observer, self.begun, options.time);
         let mut search = Search { layers, bench: &bench, options, observer: &mut timed, losses, enough };
         let mut selection = search.run(ladder)?;

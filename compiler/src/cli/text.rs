@@ -285,7 +285,7 @@ pub(super) fn count(n: u64) -> String {
 }
 
 /// Bytes in decimal units.
-fn bytes(n: u64) -> String {
+pub(super) fn bytes(n: u64) -> String {
     match n {
         0..1_000 => format!("{n} B"),
         1_000..1_000_000 => format!("{:.1} kB", n as f64 / 1e3),

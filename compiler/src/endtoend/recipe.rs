@@ -35,7 +35,8 @@ pub(super) fn choose(
 ) -> Result<(), Error> {
     let training = &mut options.training;
     training.train_rest = true;
-    training.augment = Augment { seed: options.seed, channels_last: training.augment.channels_last, ..Augment::default() };
+    training.augment =
+        Augment { seed: options.seed, channels_last: training.augment.channels_last, ..Augment::default() };
     let copies = (passes / PASSES_EACH).saturating_sub(1).min(COPIES);
     if copies == 0 {
         return Ok(());

@@ -1,6 +1,6 @@
 //! Replacements to be trained: made from what was trained last, or from the weight, with fewer bytes than what stands there now.
 
-use adntn_families::Replacement;
+use adntn_families::{Digits, Replacement};
 use adntn_fit::layerwise::Target;
 use adntn_networks::{Bonds, Generator};
 
@@ -11,6 +11,8 @@ use crate::menu::{self, Family};
 use crate::options::Options;
 use crate::training::FitKind;
 
+/// Digits in which a weight learns well from far away.
+const LEARNABLE: Digits = Digits::Sixteen;
 /// Networks that leave more of the parameters allowed unused are looked at only where there are no others.
 const USED: f64 = 0.5;
 
@@ -95,6 +97,16 @@ impl Layer<'_> {
         offers.min_by(|a, b| a.1.total_cmp(b.1)).map(|(key, _)| *key)
     }
 
+    /// The weight in digits of [`LEARNABLE`] levels, where `key` makes it of fewer.
+    pub(crate) fn finer_than(&self, key: Key) -> Option<Key> {
+        let coarse = matches!(self.replacement(key), Some(Replacement::Digits(digits)) if digits.digits().levels() < LEARNABLE.levels());
+        let step = Digits::ALL.iter().position(|digits| *digits == LEARNABLE)?;
+        let family =
+            self.families.iter().position(|family| matches!(family, Family::Digits(steps) if steps.contains(&step)))?;
+        let finer = (family, step);
+        (coarse && self.errors.get(&finer).is_some_and(|error| error.is_finite())).then_some(finer)
+    }
+
     /// A weight divided by the layer's unit.
     fn in_units(&self, mut weight: Vec<f32>) -> Vec<f32> {
         if self.unit != 1.0 {
@@ -112,4 +124,3 @@ impl Layer<'_> {
         Ok((self.bytes(own) < now).then_some(own))
     }
 }
-
