@@ -165,8 +165,12 @@ impl Run<'_> {
 
     /// Takes no more samples than `--memory` has room for their outputs, as `outputs` of a few are.
     fn limit(&mut self, samples: &mut Samples, outputs: &[Output]) -> Result<(), Error> {
-        let values: usize = outputs.iter().map(|output| output.values.len()).sum();
-        let each = (values / samples.probe()?.samples().max(1)).max(1) as u64 * size_of::<f32>() as u64 * OUTPUTS_HELD;
+        let size = |output: &Output| {
+            let doubles = output.doubles.as_ref().map_or(0, |doubles| doubles.len() * size_of::<f64>());
+            output.values.len() * size_of::<f32>() + doubles
+        };
+        let bytes: usize = outputs.iter().map(size).sum();
+        let each = (bytes / samples.probe()?.samples().max(1)).max(1) as u64 * OUTPUTS_HELD;
         let most = usize::try_from(self.options.training.memory.max(LEAST_HELD) / each).unwrap_or(usize::MAX);
         if samples.limit(most)? {
             self.notes.push(format!(

@@ -245,7 +245,7 @@ impl Judge {
                 }
             }
             Metric::Cosine => {
-                let losses = cosine_losses(reference, got, n);
+                let losses = cosine_losses(reference, got);
                 compared.figures.cosine = Some(1.0 - losses.iter().sum::<f64>() / losses.len().max(1) as f64);
                 compared.losses = Some(Losses::Smooth(losses.into_iter().map(|l| l.max(0.0)).collect()));
             }
@@ -368,20 +368,26 @@ fn shares<T: Copy>(reference: &[T], got: &[T], samples: usize, differ: impl Fn(T
     Losses::Shares(shares)
 }
 
-fn cosine_losses(reference: &Output, got: &Output, samples: usize) -> Vec<f64> {
-    let width = (reference.values.len() / samples.max(1)).max(1);
-    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
-    let rows = reference.values.chunks_exact(width).zip(got.values.chunks_exact(width));
-    rows.map(|(r, g)| {
-        let lengths = (dot(r, r) * dot(g, g)).sqrt();
+/// One minus the cosine of every sample, at most 1: an angle of more than 90° has lost everything.
+fn cosine_losses(reference: &Output, got: &Output) -> Vec<f64> {
+    let (samples, width) = reference.samples_and_width();
+    let dot = |a: &Output, b: &Output, at: usize| (at..at + width).map(|k| a.value(k) * b.value(k)).sum::<f64>();
+    let one = |sample: usize| {
+        let at = sample * width;
+        let lengths = (dot(reference, reference, at) * dot(got, got, at)).sqrt();
         // Of two vectors of zeros none has a direction to lose.
-        if lengths == 0.0 { f64::from(u8::from(r != g)) } else { 1.0 - dot(r, g) / lengths }
-    })
-    .collect()
+        if lengths == 0.0 {
+            let differ = (at..at + width).any(|k| reference.value(k) != got.value(k));
+            f64::from(u8::from(differ))
+        } else {
+            (1.0 - dot(reference, got, at) / lengths).clamp(0.0, 1.0)
+        }
+    };
+    (0..samples).map(one).collect()
 }
 
 fn root_mean_square(reference: &Output, got: &Output) -> f64 {
-    let squares = reference.values.iter().zip(&got.values).map(|(&r, &g)| (f64::from(g) - f64::from(r)).powi(2));
+    let squares = (0..reference.values.len()).map(|k| (got.value(k) - reference.value(k)).powi(2));
     (squares.sum::<f64>() / reference.values.len().max(1) as f64).sqrt()
 }
 

@@ -22,9 +22,9 @@ pub fn relative_rms(reference: &[Output], got: &[Output]) -> Option<f64> {
     if reference.len() != got.len() || reference.iter().zip(got).any(|(r, g)| r.shape != g.shape) {
         return None;
     }
-    let pairs = || reference.iter().zip(got).flat_map(|(r, g)| r.values.iter().zip(&g.values));
-    let error: f64 = pairs().map(|(&r, &g)| (f64::from(g) - f64::from(r)).powi(2)).sum();
-    let power: f64 = pairs().map(|(&r, _)| f64::from(r).powi(2)).sum();
+    let pairs = || reference.iter().zip(got).flat_map(|(r, g)| (0..r.values.len()).map(|k| (r.value(k), g.value(k))));
+    let error: f64 = pairs().map(|(r, g)| (g - r).powi(2)).sum();
+    let power: f64 = pairs().map(|(r, _)| r.powi(2)).sum();
     Some(if error == 0.0 { 0.0 } else { error.sqrt() / power.sqrt().max(f64::MIN_POSITIVE) })
 }
 

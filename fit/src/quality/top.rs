@@ -27,11 +27,12 @@ pub(super) fn tops(output: &Output, axis: Option<usize>) -> Tops {
     };
     let positions = before * after;
     let mut found = Tops { positions, first: Vec::new(), second: Vec::new(), margin: Vec::new() };
-    for sample in output.values.chunks_exact((positions * classes).max(1)).take(samples) {
+    let width = (positions * classes).max(1);
+    for sample in 0..samples.min(output.values.len() / width) {
         for b in 0..before {
             for a in 0..after {
-                let score = |class: usize| sample[(b * classes + class) * after + a];
-                let (mut first, mut second) = ((0, f32::NEG_INFINITY), (0, f32::NEG_INFINITY));
+                let score = |class: usize| output.value(sample * width + (b * classes + class) * after + a);
+                let (mut first, mut second) = ((0, f64::NEG_INFINITY), (0, f64::NEG_INFINITY));
                 for class in 0..classes {
                     let v = score(class);
                     if v > first.1 {
@@ -42,7 +43,7 @@ pub(super) fn tops(output: &Output, axis: Option<usize>) -> Tops {
                 }
                 found.first.push(u32::try_from(first.0).unwrap_or(u32::MAX));
                 found.second.push(u32::try_from(second.0).unwrap_or(u32::MAX));
-                found.margin.push(first.1 - second.1);
+                found.margin.push((first.1 - second.1) as f32);
             }
         }
     }
@@ -60,10 +61,10 @@ pub(super) fn margin_deviation(reference: &Output, got: &Output, axis: Option<us
         return 0.0;
     }
     let (mut power, mut groups) = (0.0, 0usize);
-    let blocks = reference.values.chunks_exact(classes * after).zip(got.values.chunks_exact(classes * after));
-    for (r, g) in blocks {
+    for block in 0..reference.values.len().min(got.values.len()) / (classes * after).max(1) {
         for a in 0..after {
-            let difference = |class: usize| f64::from(g[class * after + a]) - f64::from(r[class * after + a]);
+            let at = |class: usize| (block * classes + class) * after + a;
+            let difference = |class: usize| got.value(at(class)) - reference.value(at(class));
             let shift = (0..classes).map(difference).sum::<f64>() / classes as f64;
             power += (0..classes).map(|c| (difference(c) - shift).powi(2)).sum::<f64>();
             groups += 1;

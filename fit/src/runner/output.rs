@@ -6,6 +6,9 @@ use super::axes::Rows;
 use crate::error::Error;
 use crate::text::one_line;
 
+/// Roundings, in units of the last place, that sums in another order differ by.
+const ROUNDING: f64 = 2.0;
+
 /// What the elements of an output are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Element {
@@ -17,18 +20,20 @@ pub enum Element {
     Bool,
 }
 
-/// One output tensor of a run, float32, row-major.
+/// One output tensor of a run, row-major.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Output {
     /// Extents of the array.
     pub shape: Vec<usize>,
-    /// Elements; integers beyond 2²⁴ are rounded.
+    /// Elements as float32; integers beyond 2²⁴ and float64 numbers are rounded.
     pub values: Vec<f32>,
     /// What the elements are in the model.
     pub element: Element,
     /// The elements of an output of integers or truth values, exactly (uint64 beyond 2⁶³ wraps around); `None` for floating point
     /// numbers.
     pub integers: Option<Vec<i64>>,
+    /// The elements of an output of float64 numbers, exactly; `None` for all others.
+    pub doubles: Option<Vec<f64>>,
     /// Whether the first axis counts the samples. Otherwise the output is a constant, belongs to all samples of a run at once, or
     /// has as many rows as the data make it.
     pub per_sample: bool,
@@ -39,7 +44,7 @@ impl Output {
     #[must_use]
     pub fn floats(shape: Vec<usize>, values: Vec<f32>) -> Self {
         let per_sample = !shape.is_empty();
-        Output { shape, values, element: Element::Float, integers: None, per_sample }
+        Output { shape, values, element: Element::Float, integers: None, doubles: None, per_sample }
     }
 
     /// Converts any tensor of numbers or truth values. Whether its first axis counts the samples is not known here and taken for
@@ -69,9 +74,33 @@ impl Output {
                 Some(whole.to_plain_array_view::<i64>().map_err(fail)?.iter().copied().collect())
             }
         };
+        let doubles = match tensor.datum_type() {
+            DatumType::F64 => Some(tensor.to_plain_array_view::<f64>().map_err(fail)?.iter().copied().collect()),
+            _ => None,
+        };
         let shape = tensor.shape().to_vec();
         let per_sample = !shape.is_empty();
-        Ok(Output { shape, values, element, integers, per_sample })
+        Ok(Output { shape, values, element, integers, doubles, per_sample })
+    }
+
+    /// An element as exactly as it is known.
+    #[must_use]
+    pub fn value(&self, at: usize) -> f64 {
+        let double = self.doubles.as_ref().and_then(|doubles| doubles.get(at).copied());
+        double.unwrap_or_else(|| self.values.get(at).copied().map_or(f64::NAN, f64::from))
+    }
+
+    /// Differences of equal numbers, relative to their size, that the order of sums can make: numbers that vary by less are
+    /// the same.
+    #[must_use]
+    pub fn rounding(&self) -> f64 {
+        if self.doubles.is_some() { ROUNDING * f64::EPSILON } else { ROUNDING * f64::from(f32::EPSILON) }
+    }
+
+    /// How many samples there are along the first axis, and how many elements each has.
+    pub(crate) fn samples_and_width(&self) -> (usize, usize) {
+        let samples = self.shape.first().copied().unwrap_or(1).max(1);
+        (samples, (self.values.len() / samples).max(1))
     }
 
     /// The samples of one run along the first axis. An output without sample axis stays as it is.
@@ -85,6 +114,7 @@ impl Output {
                     let samples = self.shape[axis];
                     self.values = moved(&self.values, outer, samples, inner);
                     self.integers = self.integers.map(|v| moved(&v, outer, samples, inner));
+                    self.doubles = self.doubles.map(|v| moved(&v, outer, samples, inner));
                     self.shape.remove(axis);
                     self.shape.insert(0, samples);
                 } else if each > 1 {
@@ -113,6 +143,9 @@ impl Output {
         }
         self.values.extend(more.values);
         if let (Some(all), Some(more)) = (&mut self.integers, more.integers) {
+            all.extend(more);
+        }
+        if let (Some(all), Some(more)) = (&mut self.doubles, more.doubles) {
             all.extend(more);
         }
     }
