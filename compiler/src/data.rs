@@ -1,15 +1,16 @@
 //! Which samples serve which purpose.
 
+use std::collections::{HashMap, HashSet};
+
 use adntn_fit::data::{Dataset, Reading, split};
-use adntn_fit::quality::fewest_without_loss;
+use adntn_fit::quality::{Metric, fewest_without_loss};
 use adntn_fit::runner::{Loaded, Output};
 use adntn_onnx::{Model, Patch};
 
 use crate::error::Error;
-use crate::metric::Yardstick;
+use crate::metric::{Judged, Yardstick};
 use crate::options::Options;
 use crate::report::DataReport;
-use crate::training::FitKind;
 
 /// Shares of the calibration samples for fitting, selection and the held-out measurement.
 const WITHOUT_HELD_OUT: [f64; 3] = [0.5, 0.25, 0.25];
@@ -43,6 +44,10 @@ pub(crate) struct Samples {
     pub(crate) hash: blake3::Hash,
     /// Held-out samples that are among the calibration samples too.
     pub(crate) overlap: usize,
+    /// Calibration samples, and held-out ones of a file, that are equal to others.
+    pub(crate) copies: [usize; 2],
+    /// Whether some of the samples held out are equal all the same, because there are too few others.
+    pub(crate) repeated: bool,
     /// How outputs are judged; nothing until the model has been run.
     pub(crate) yardstick: Yardstick,
     /// Whether the original's outputs are the same for all of them, so that nothing can be told from outputs.
@@ -55,12 +60,22 @@ pub(crate) struct Samples {
 pub(crate) struct Accuracy {
     pub(crate) share: f64,
     pub(crate) samples: usize,
+    /// What always giving the most frequent label would get right.
+    pub(crate) chance: f64,
 }
+
+/// Standard errors by which an accuracy has to pass what chance gives.
+const BEYOND_CHANCE: f64 = 1.645;
 
 impl Accuracy {
     /// Its standard error, squared.
     pub(crate) fn variance(self) -> f64 {
         self.share * (1.0 - self.share) / self.samples.max(1) as f64
+    }
+
+    /// Whether the labels say nothing of the model: it may know them no better than who always gives the same one.
+    pub(crate) fn is_chance(self) -> bool {
+        self.share - BEYOND_CHANCE * self.variance().sqrt() <= self.chance
     }
 }
 
@@ -70,11 +85,23 @@ impl Samples {
         self.held_out.has_images() || self.selection.has_images()
     }
 
-    /// Refuses labels that are no class of the model, whose outputs on a few samples are `outputs`.
+    /// Refuses labels that are no class of an output that is judged by them, or of the only one there is; `outputs` are those on a few
+    /// samples.
     pub(crate) fn check_labels(&self, outputs: &[Output]) -> Result<(), Error> {
-        let [Output { shape, .. }] = outputs else { return Ok(()) };
-        // One number a sample is no choice among classes.
-        let Some(&classes) = shape.get(1).filter(|&&classes| shape.len() == 2 && classes > 1) else { return Ok(()) };
+        let classes = |(judged, output): (&Judged, &Output)| {
+            let axis = judged.rule.class_axis.unwrap_or(output.shape.len().saturating_sub(1));
+            match (judged.rule.metric, output.shape.as_slice()) {
+                (Metric::Accuracy, shape) => shape.get(axis).copied(),
+                // One number a sample is no choice among classes.
+                (_, &[_, classes]) if outputs.len() == 1 && classes > 1 => Some(classes),
+                _ => None,
+            }
+        };
+        self.yardstick.outputs.iter().zip(outputs).filter_map(classes).try_for_each(|classes| self.are_of(classes))
+    }
+
+    /// Refuses labels that are not below `classes`.
+    fn are_of(&self, classes: usize) -> Result<(), Error> {
         let sets = self.fit.iter().chain([&self.selection, &self.held_out]);
         let folders = sets.clone().map(|set| set.classes().len()).find(|&n| n > 0 && n != classes);
         if let Some(folders) = folders {
@@ -94,28 +121,32 @@ impl Samples {
         }
     }
 
-    /// The original's accuracy on the selection samples and on the held-out ones; `None`
-    /// where a set has no labels, or no output holds classes.
-    pub(crate) fn accuracies(&self, model: &Model) -> Result<Option<[Accuracy; 2]>, Error> {
+    /// The original's accuracy on the selection samples and on the held-out ones, where they have labels and an output is judged by
+    /// them.
+    pub(crate) fn accuracies(&self, model: &Model) -> Result<[Option<Accuracy>; 2], Error> {
         let of = |set: &Dataset| -> Result<Option<Accuracy>, Error> {
+            if set.labels().is_none() || !self.yardstick.judges(Metric::Accuracy) {
+                return Ok(None);
+            }
             let chosen: Vec<usize> = (0..set.samples() - set.samples() % self.block.max(1))
                 .take(MOST_ACCURACY.next_multiple_of(self.block.max(1)))
                 .collect();
             let set = set.select(&chosen)?;
-            let Some(labels) = set.labels() else { return Ok(None) };
+            let labels = set.labels().unwrap_or_default();
             let outputs = crate::trial::run(model, Patch::default(), &set, &[])?;
             let judge = self.yardstick.judge(outputs, Some(labels))?;
             let verdict = judge.compare(judge.reference());
-            Ok(verdict
-                .outputs
-                .iter()
-                .find_map(|c| c.figures.accuracy)
-                .map(|(share, _)| Accuracy { share, samples: set.samples() }))
+            let judged = verdict.outputs.iter().filter(|c| c.metric == Metric::Accuracy);
+            let mut counts: HashMap<i64, usize> = HashMap::new();
+            labels.iter().for_each(|&label| *counts.entry(label).or_default() += 1);
+            let chance = counts.into_values().max().unwrap_or(0) as f64 / set.samples().max(1) as f64;
+            Ok(judged.filter_map(|c| c.figures.accuracy).next().map(|(share, _)| Accuracy {
+                share,
+                samples: set.samples(),
+                chance,
+            }))
         };
-        if self.held_out.labels().is_none() || self.selection.labels().is_none() {
-            return Ok(None);
-        }
-        Ok(of(&self.selection)?.zip(of(&self.held_out)?).map(|(here, there)| [here, there]))
+        Ok([of(&self.selection)?, of(&self.held_out)?])
     }
 
     /// How many samples the model takes at once, if it is tied to a number.
@@ -190,6 +221,45 @@ pub(crate) fn calibration_for(held_out: usize, block: usize, options: &Options) 
     Some(high * block)
 }
 
+/// The samples of a calibration file by purpose.
+struct Parts {
+    /// To fit, to select and, without a held-out file, to measure.
+    parts: Vec<Vec<usize>>,
+    /// Samples that are equal to others.
+    copies: usize,
+    /// Whether equal samples serve several purposes, because there are too few others.
+    repeated: bool,
+}
+
+/// The indices of the samples that are equal to none before.
+fn different(hashes: &[blake3::Hash]) -> Vec<usize> {
+    let mut seen = HashSet::new();
+    (0..hashes.len()).filter(|&k| seen.insert(hashes[k])).collect()
+}
+
+/// Splits samples so that equal ones serve one purpose, and choosing and measuring count them once; `None` for too few.
+fn parts(hashes: &[blake3::Hash], block: usize, options: &Options) -> Option<Parts> {
+    let split = |samples: usize| {
+        let parts = split(samples, &shares(samples, options), block, options.seed);
+        (!parts.iter().any(Vec::is_empty)).then_some(parts)
+    };
+    let different = different(hashes);
+    let copies = hashes.len() - different.len();
+    let Some(parts) = split(different.len()) else {
+        return Some(Parts { parts: split(hashes.len())?, copies, repeated: copies > 0 });
+    };
+    let mut parts: Vec<Vec<usize>> =
+        parts.into_iter().map(|part| part.into_iter().map(|k| different[k]).collect()).collect();
+    if copies > 0 {
+        // Fits weigh samples by how often they come.
+        let fitted: HashSet<blake3::Hash> = parts[0].iter().map(|&k| hashes[k]).collect();
+        parts[0] = (0..hashes.len()).filter(|&k| fitted.contains(&hashes[k])).collect();
+        let whole = parts[0].len() - parts[0].len() % block.max(1);
+        parts[0].truncate(whole);
+    }
+    Some(Parts { parts, copies, repeated: false })
+}
+
 /// Loads and splits the samples the options name, or makes some up; `None` when the model's inputs cannot be made up.
 pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Samples>, Error> {
     let specs = loaded.inputs();
@@ -225,6 +295,8 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
             block,
             hash,
             overlap: 0,
+            copies: [0, 0],
+            repeated: false,
             fixed,
             yardstick: Yardstick::default(),
             mute: false,
@@ -250,23 +322,30 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
     loaded.check_data(&calibration)?;
     let fixed = calibration.most_at_once().or(loaded.fixed_batch());
     let block = fixed.unwrap_or(1);
-    let shares = shares(calibration.samples(), options);
-    let parts = split(calibration.samples(), &shares, block, options.seed);
-    if parts.iter().any(Vec::is_empty) {
-        return Err(Error::Usage(format!(
-            "{}: {} samples are too few to fit, select and measure on: give at least {}",
-            path.display(),
-            calibration.samples(),
-            4 * block
-        )));
-    }
-    let held_out = match held_out {
+    let hashes = calibration.hashes();
+    let Parts { parts, copies, repeated } = parts(&hashes, block, options).ok_or_else(|| {
+        let n = calibration.samples();
+        let are = if n == 1 { "sample is" } else { "samples are" };
+        let least = 4 * block;
+        Error::Usage(format!(
+            "{}: {n} {are} too few to fit, select and measure on: give at least {least}",
+            path.display()
+        ))
+    })?;
+    let (held_out, copies, repeated) = match held_out {
         Some(held_out) => {
             let held_out = held_out?;
             loaded.check_data(&held_out)?;
-            held_out
+            let different = different(&held_out.hashes());
+            let further = held_out.samples() - different.len();
+            let whole = different.len() - different.len() % block;
+            match (further, whole) {
+                (0, _) => (held_out, [copies, 0], false),
+                (_, 0) => (held_out, [copies, further], true),
+                (_, whole) => (held_out.select(&different[..whole])?, [copies, further], false),
+            }
         }
-        None => calibration.select(&parts[2])?,
+        None => (calibration.select(&parts[2])?, [copies, 0], repeated),
     };
     if held_out.classes() != calibration.classes()
         && !held_out.classes().is_empty()
@@ -278,9 +357,6 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
                 .into(),
         ));
     }
-    // Every byte is read for these, so only where they are asked for.
-    let trained = options.fit == FitKind::EndToEnd;
-    let hashes = if trained || options.held_out.is_some() { calibration.hashes() } else { Vec::new() };
     let mut hash = blake3::Hasher::new();
     for sample in &hashes {
         hash.update(sample.as_bytes());
@@ -290,7 +366,7 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
     }
     // Equal samples in both files mean that the measurement is not on unseen ones.
     let overlap = if options.held_out.is_some() {
-        let known: std::collections::HashSet<blake3::Hash> = hashes.into_iter().collect();
+        let known: HashSet<blake3::Hash> = hashes.into_iter().collect();
         held_out.hashes().iter().filter(|h| known.contains(*h)).count()
     } else {
         0
@@ -312,6 +388,8 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
         block,
         hash,
         overlap,
+        copies,
+        repeated,
         fixed,
         yardstick: Yardstick::default(),
         mute: false,
@@ -322,6 +400,33 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn equal_samples_serve_one_purpose() {
+        let options = Options::new("in.onnx", "out.onnx");
+        let hashes = |different: usize, each: usize| -> Vec<blake3::Hash> {
+            (0..different * each).map(|k| blake3::hash(&(k % different).to_le_bytes())).collect()
+        };
+        for block in [1, 4] {
+            let hashes = hashes(60, 20);
+            let Parts { parts, copies, repeated } = parts(&hashes, block, &options).unwrap();
+            assert_eq!((copies, repeated), (60 * 19, false));
+            let kinds: Vec<HashSet<_>> = parts.iter().map(|part| part.iter().map(|&k| hashes[k]).collect()).collect();
+            assert!(kinds.iter().enumerate().all(|(k, a)| kinds[k + 1..].iter().all(|b| a.is_disjoint(b))));
+            assert!(parts[1].len() == kinds[1].len() && parts[2].len() == kinds[2].len());
+            assert!(parts[0].len() == 20 * kinds[0].len() && parts.iter().all(|part| part.len() % block == 0));
+        }
+        let few = parts(&hashes(2, 300), 1, &options).unwrap();
+        assert!(few.repeated && few.copies == 598);
+        assert!(parts(&hashes(1, 1), 1, &options).is_none());
+    }
+
+    #[test]
+    fn an_accuracy_at_chance_is_told_from_one_that_is_not() {
+        let accuracy = |share, samples, chance| Accuracy { share, samples, chance };
+        assert!(accuracy(0.12, 200, 0.1).is_chance() && accuracy(0.9, 200, 0.9).is_chance());
+        assert!(!accuracy(0.3, 200, 0.1).is_chance() && !accuracy(1.0, 8, 0.25).is_chance());
+    }
 
     #[test]
     fn so_many_calibration_samples_set_so_many_aside() {

@@ -211,9 +211,16 @@ pub(crate) fn parameters_after(model: &Model, patch: &Patch, rows: &[LayerReport
 }
 
 /// A note on an output that was not measured itself.
-pub(crate) fn stand_in(stand_in: &adntn_fit::runner::StandIn) -> String {
-    let adntn_fit::runner::StandIn { output, value, operator } = stand_in;
-    format!(
-        "Output '{output}' comes from {operator}, which cannot be run here: '{value}', which feeds it, was measured in its place."
-    )
+pub(crate) fn stand_in(stand_in: &adntn_fit::runner::StandIn) -> Option<String> {
+    let adntn_fit::runner::StandIn { output, value, operator, likeness } = stand_in;
+    let of_it = match likeness {
+        Likeness::Same => "",
+        Likeness::Unknown => " What becomes of it there is not known, so nothing is shown of this output.",
+        // Told with the outputs that are not compared.
+        Likeness::Another => return None,
+    };
+    Some(format!(
+        "Output '{output}' comes from {operator}, which cannot be run here: '{value}', which feeds it, was measured in its \
+         place.{of_it}"
+    ))
 }

@@ -1,7 +1,7 @@
 //! How each output of a model is judged, and on what evidence.
 
 use adntn_fit::quality::{CustomMetric, Judge, Metric, Rule};
-use adntn_fit::runner::{Element, Output, StandIn};
+use adntn_fit::runner::{Element, Likeness, Output, StandIn};
 use adntn_onnx::{Model, pb};
 
 use crate::error::Error;
@@ -15,6 +15,8 @@ pub(crate) struct Judged {
     pub(crate) value: String,
     /// A clause for the report, such as `softmax`.
     pub(crate) evidence: String,
+    /// Whether what is measured says something of the output for certain.
+    pub(crate) certain: bool,
 }
 
 /// How all outputs of a model are judged.
@@ -24,8 +26,11 @@ pub(crate) struct Yardstick {
     custom: Option<CustomMetric>,
 }
 
-/// Operators that keep the order of the scores of a sample and may stand between them and the output.
-const TRANSPARENT: [&str; 6] = ["Identity", "Cast", "Flatten", "Squeeze", "Unsqueeze", "Reshape"];
+/// Operators that keep the scores of a sample and may stand between them and the output.
+const TRANSPARENT: [&str; 7] = ["Identity", "Cast", "Flatten", "Squeeze", "Unsqueeze", "Reshape", "Transpose"];
+
+/// Probabilities, of float16 perhaps, add up to one within this.
+const ADDS_UP: f64 = 0.02;
 
 /// Equal numbers that were computed in another order differ by so many times the usual rounding at most.
 const ROUNDINGS: f64 = 4.0;
@@ -112,6 +117,19 @@ impl Yardstick {
         self.outputs.iter().zip(outputs).filter(|(judged, _)| compared(judged)).all(|(_, output)| is_constant(output))
     }
 
+    /// Whether some output is judged by `metric`.
+    pub(crate) fn judges(&self, metric: Metric) -> bool {
+        self.outputs.iter().any(|judged| judged.rule.metric == metric)
+    }
+
+    /// Judges by the top class what was to be judged by labels, because the labels say nothing.
+    pub(crate) fn distrust_labels(&mut self) {
+        for judged in self.outputs.iter_mut().filter(|judged| judged.rule.metric == Metric::Accuracy) {
+            judged.rule.metric = Metric::TopClass;
+            judged.evidence = "labels that the original does not know".into();
+        }
+    }
+
     /// Whether some output is compared.
     pub(crate) fn compares(&self) -> bool {
         self.custom.is_some() || self.outputs.iter().any(|j| j.rule.metric != Metric::NotCompared)
@@ -134,16 +152,27 @@ fn judge_output(
         rule: Rule { output: name.to_owned(), metric, class_axis, threshold: options.threshold.unwrap_or(0.5) },
         value: value.to_owned(),
         evidence: evidence.to_owned(),
+        certain: stand_in.is_none_or(|s| s.likeness == Likeness::Same),
     };
-    let softmax = scores(model, value, &["Softmax", "LogSoftmax"], output.shape.len());
+    let comes_from = |op: &str| comes_from(model, value, op);
+    let softmax = if comes_from("Softmax") {
+        class_axis(output, f64::from)
+    } else if comes_from("LogSoftmax") {
+        class_axis(output, |v| f64::from(v).exp())
+    } else {
+        None
+    };
     let asked = options.metrics.iter().rev().find(|(of, _)| of.as_deref().is_none_or(|of| of == name));
     if !output.per_sample || output.shape.first() != Some(&samples) {
         return judged(Metric::NotCompared, None, "it has no entry for each sample");
     }
+    if let Some(other) = stand_in.filter(|s| s.likeness == Likeness::Another) {
+        return judged(Metric::NotCompared, None, &format!("{} cannot be run here", other.operator));
+    }
     if let Some(&(ref of, metric)) = asked
         && (of.is_some() || is_float)
     {
-        return judged(metric, softmax.flatten(), "asked for");
+        return judged(metric, softmax, "asked for");
     }
     if stand_in.is_none() && is_string(info) {
         return judged(Metric::NotCompared, None, "it holds text");
@@ -156,8 +185,8 @@ fn judge_output(
     if let Some(axis) = softmax.filter(|_| width > 1) {
         let evidence = "probabilities of classes";
         return match long_axes {
-            1 => judged(Metric::TopClass, longest(&output.shape), evidence),
-            _ => judged(Metric::Positions, axis, evidence),
+            1 => judged(Metric::TopClass, Some(axis), evidence),
+            _ => judged(Metric::Positions, Some(axis), evidence),
         };
     }
     if feeds_arg_max(model, value) && long_axes == 1 {
@@ -166,7 +195,7 @@ fn judge_output(
     if stand_in.is_some() && is_map_of_classes(model, name) && long_axes == 1 {
         return judged(Metric::TopClass, longest(&output.shape), "scores by class");
     }
-    if width == 1 && scores(model, value, &["Sigmoid"], output.shape.len()).is_some() {
+    if width == 1 && comes_from("Sigmoid") {
         return judged(Metric::Decisions, None, "a probability");
     }
     judged(Metric::Error, None, "nothing says that it holds classes")
@@ -203,26 +232,37 @@ fn prefer_labels(judged: &mut [Judged], outputs: &[Output], options: &Options) {
     }
 }
 
-/// Whether `value` is made by one of `ops`, possibly reshaped or cast; inside, the axis of the scores where it is not the last
-/// one.
-fn scores(model: &Model, value: &str, ops: &[&str], rank: usize) -> Option<Option<usize>> {
+/// Whether `value` is made by `op`, possibly reshaped or cast.
+fn comes_from(model: &Model, value: &str, op: &str) -> bool {
     let mut value = value.to_owned();
     for _ in 0..8 {
-        let node = model.index().producer(&value).and_then(|at| model.graph().node.get(at))?;
+        let Some(node) = model.index().producer(&value).and_then(|at| model.graph().node.get(at)) else { return false };
         if !matches!(node.domain(), "" | "ai.onnx") {
-            return None;
+            return false;
         }
-        if ops.contains(&node.op_type()) {
-            let axis = node.attribute.iter().find(|a| a.name() == "axis").map(pb::AttributeProto::i);
-            let axis = axis.and_then(|a| usize::try_from(if a < 0 { a + rank as i64 } else { a }).ok());
-            return Some(axis.filter(|&a| a > 0 && a < rank));
+        if node.op_type() == op {
+            return true;
         }
-        if !TRANSPARENT.contains(&node.op_type()) {
-            return None;
-        }
-        value = node.input.first()?.clone();
+        let Some(input) = node.input.first().filter(|_| TRANSPARENT.contains(&node.op_type())) else { return false };
+        value.clone_from(input);
     }
-    None
+    false
+}
+
+/// The axis along which the probabilities of an output add up to one, at every position of every sample. The numbers say it where the
+/// graph does not: behind a Reshape, or for an operator that takes several axes for one, as Softmax did before opset 13. `None`
+/// where there is none, as for several sets of classes in one row.
+fn class_axis(output: &Output, probability: impl Fn(f32) -> f64) -> Option<usize> {
+    let shape = &output.shape;
+    let adds_up = |axis: usize| {
+        let (classes, after) = (shape[axis], shape[axis + 1..].iter().product::<usize>());
+        let blocks = output.values.chunks_exact((classes * after).max(1));
+        let sum = |block: &[f32], at: usize| (0..classes).map(|c| probability(block[c * after + at])).sum::<f64>();
+        !output.values.is_empty()
+            && blocks.into_iter().all(|block| (0..after).all(|at| (sum(block, at) - 1.0).abs() <= ADDS_UP))
+    };
+    // Most models have the classes last or, as images, second; numbers that add up along both are as good as equal.
+    (1..shape.len()).rev().filter(|&axis| shape[axis] > 1).find(|&axis| adds_up(axis))
 }
 
 fn feeds_arg_max(model: &Model, value: &str) -> bool {

@@ -117,10 +117,14 @@ impl Run<'_> {
             let bench = Bench::new(&model, samples.held_out.clone(), &samples.yardstick)?;
             let got = verify::outputs(&emitted, &model, &layers, &decision.choice, rest, &bench, &samples.probe()?)?;
             let verdict = bench.judge().compare(&got);
-            let representative = !bench.is_synthetic() && samples.overlap == 0 && !samples.mute;
-            let n = bench.data().samples();
-            let block = samples.fixed_batch().unwrap_or(1);
-            quality = Some(quality::report(&verdict, &samples.yardstick, self.options, n, representative, block));
+            let evidence = quality::Evidence {
+                samples: bench.data().samples(),
+                representative: !bench.is_synthetic() && samples.overlap == 0 && !samples.repeated && !samples.mute,
+                block: samples.fixed_batch().unwrap_or(1),
+                idle: &bench.judge().idle(self.options.tolerance),
+            };
+            quality = Some(quality::report(&verdict, &samples.yardstick, self.options, evidence));
+            self.notes.extend(quality.iter().flat_map(quality::notes));
             let together = layers.iter().zip(&decision.choice).any(|(l, key)| key.is_some_and(|key| l.is_trained(key)));
             if !trained && !together {
                 // Layers that were trained together mean little one by one.

@@ -146,6 +146,8 @@ pub struct QualityReport {
     pub loss: f64,
     /// The largest loss that the samples leave possible, at `confidence`; absent where they say nothing about it.
     pub upper_bound: Option<f64>,
+    /// What `upper_bound` rests on, for the weakest output; absent with it.
+    pub bound: Option<Bound>,
     /// The confidence asked for.
     pub confidence: f64,
     /// What the samples say.
@@ -154,7 +156,7 @@ pub struct QualityReport {
     pub within_tolerance: bool,
     /// Samples measured.
     pub samples: usize,
-    /// About how many held-out samples with losses at the same rate would show that the loss is within the tolerance; absent where
+    /// About how many held-out samples with losses at the same rate would bring `upper_bound` within the tolerance; absent where
     /// these do, or where no number would.
     pub samples_needed: Option<usize>,
     /// The calibration samples from which so many would be set aside; absent where there is a held-out file.
@@ -166,12 +168,26 @@ pub struct QualityReport {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Claim {
-    /// At the confidence asked for, no more is lost than the tolerance allows.
+    /// At the confidence asked for, no more is lost than the tolerance allows, whatever the distribution of the losses is.
     Shown,
+    /// A bootstrap estimates so, for samples like the held-out ones: kinds of samples rarer than about 3 divided by their number
+    /// may be missing among them, and nothing bounds what they lose. No more can be said of relative errors.
+    Estimated,
     /// The loss on the samples is within the tolerance, but they are too few, or not the right ones, to show it of others.
     NotShown,
     /// More is lost on the samples than the tolerance allows.
     Outside,
+}
+
+/// What an upper bound on a loss rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Bound {
+    /// A test that holds for every distribution of losses between 0 and 1.
+    Exact,
+    /// A bootstrap, for losses without an upper limit: an estimate for samples like the held-out ones.
+    Bootstrap,
 }
 
 /// One output of the model.
@@ -189,6 +205,11 @@ pub struct OutputReport {
     pub loss: Option<f64>,
     /// The largest loss that the samples leave possible.
     pub upper_bound: Option<f64>,
+    /// What that rests on; absent with it.
+    pub bound: Option<Bound>,
+    /// Whether the metric would pass a constant output too at this tolerance, on these samples, so that it says nothing.
+    #[serde(default)]
+    pub says_nothing: bool,
     /// Root mean square of the difference over the standard deviation of the original's output, channel by channel.
     pub error: Option<f64>,
     /// Mean cosine of the angle to the original's output.

@@ -3,7 +3,10 @@
 use std::fmt::Write as _;
 
 use adntn_compiler::Metric;
-use adntn_compiler::report::{Claim, OutputReport, QualityReport};
+use adntn_compiler::report::{Bound, Claim, OutputReport, QualityReport};
+
+/// A kind of sample that is missing among n with a probability of 5 % makes up about 3/n of all.
+const MISSING: f64 = 3.0;
 
 /// The lines on quality, the first one without its heading.
 pub(super) fn lines(quality: &QualityReport, tolerance: f64) -> String {
@@ -62,6 +65,12 @@ fn claim(quality: &QualityReport, tolerance: f64) -> String {
             "shown with {confidence} on {samples} held-out samples: at most {} lost, within the tolerance of {tolerance}",
             percent(bound)
         ),
+        (Claim::Estimated, Some(bound)) => format!(
+            "estimated on {samples} held-out samples with {confidence}: at most {} lost on samples like these, within the tolerance \
+             of {tolerance} (a bootstrap; kinds of samples rarer than about {} may be missing among them)",
+            percent(bound),
+            percent((MISSING / quality.samples.max(1) as f64).min(1.0))
+        ),
         (Claim::Outside, _) => {
             format!("NOT within the tolerance of {tolerance}: {lost} lost on {samples} held-out samples")
         }
@@ -69,13 +78,15 @@ fn claim(quality: &QualityReport, tolerance: f64) -> String {
             let mut text = format!("{lost} lost on {samples} held-out samples, within the tolerance of {tolerance}; ");
             match bound {
                 Some(bound) => {
-                    let _ = write!(text, "with {confidence} they show no more than {} lost", percent(bound));
+                    let says =
+                        if quality.bound == Some(Bound::Bootstrap) { "let a bootstrap estimate" } else { "show" };
+                    let _ = write!(text, "with {confidence} they {says} no more than {} lost", percent(bound));
                 }
                 None => text.push_str("they show nothing about others"),
             }
             if let Some(needed) = quality.samples_needed {
                 let count = |samples: usize| super::text::count(samples as u64);
-                let _ = write!(text, "; about {} held-out samples like these would show {tolerance}", count(needed));
+                let _ = write!(text, "; about {} held-out samples like these would do for {tolerance}", count(needed));
                 if let Some(all) = quality.calibration_needed {
                     let _ = write!(text, ", set aside from {}", count(all));
                 }

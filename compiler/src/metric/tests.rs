@@ -36,9 +36,19 @@ fn model(outputs: &[(&str, &str, DataType)]) -> Model {
     Model::from_bytes(proto.encode_to_vec().into(), None).unwrap()
 }
 
+/// Numbers that add up to one along `axis` alone.
+fn probabilities(shape: &[usize], axis: usize) -> Output {
+    let after: usize = shape.iter().skip(axis + 1).product();
+    let classes = shape.get(axis).copied().unwrap_or(1);
+    let of = |k: usize| {
+        let (class, at) = (k / after % classes, k / after / classes * after + k % after);
+        if class == at % classes { 0.7 } else { 0.3 / (classes - 1).max(1) as f32 }
+    };
+    Output::floats(shape.to_vec(), (0..shape.iter().product()).map(of).collect())
+}
+
 fn chosen(outputs: &[(&str, &str, DataType)], shapes: &[&[usize]], labelled: bool, options: &Options) -> Vec<Metric> {
-    let values: Vec<Output> =
-        shapes.iter().map(|s| Output::floats(s.to_vec(), vec![0.0; s.iter().product()])).collect();
+    let values: Vec<Output> = shapes.iter().map(|s| probabilities(s, s.len().saturating_sub(1))).collect();
     let yardstick = Yardstick::choose(&model(outputs), &values, &[], 4, labelled, options).unwrap();
     yardstick.outputs.into_iter().map(|j| j.rule.metric).collect()
 }
@@ -65,6 +75,46 @@ fn metrics_follow_from_evidence() {
     // Rows of a detection are no samples.
     assert_eq!(of("Relu", Int64, &[640, 3], false), Metric::NotCompared);
     assert_eq!(of("Relu", Float, &[], false), Metric::NotCompared);
+}
+
+#[test]
+fn the_numbers_say_along_which_axis_the_classes_lie() {
+    let options = Options::new("in", "out");
+    let of = |shape: &[usize], axis: usize| {
+        let softmax = model(&[("y", "Softmax", DataType::Float)]);
+        let values = [probabilities(shape, axis)];
+        let yardstick = Yardstick::choose(&softmax, &values, &[], 4, false, &options).unwrap();
+        let rule = &yardstick.outputs[0].rule;
+        (rule.metric, rule.class_axis)
+    };
+    assert_eq!(of(&[4, 7, 5], 2), (Metric::Positions, Some(2)));
+    assert_eq!(of(&[4, 7, 5], 1), (Metric::Positions, Some(1)));
+    assert_eq!(of(&[4, 1, 7, 5], 3), (Metric::Positions, Some(3)));
+    assert_eq!(of(&[4, 1, 9], 2), (Metric::TopClass, Some(2)));
+    // Seven sets of five classes in one row, or classes over several axes: no axis holds them.
+    let several = |shape: &[usize], values: Output| {
+        let softmax = model(&[("y", "Softmax", DataType::Float)]);
+        let values = [Output { shape: shape.to_vec(), ..values }];
+        Yardstick::choose(&softmax, &values, &[], 4, false, &options).unwrap().outputs[0].rule.metric
+    };
+    assert_eq!(several(&[4, 35], probabilities(&[4, 7, 5], 2)), Metric::Error);
+    assert_eq!(several(&[4, 7, 5], probabilities(&[4, 35], 1)), Metric::Error);
+}
+
+#[test]
+fn an_output_that_is_made_of_another_by_more_than_its_form_is_not_compared() {
+    let made = model(&[("y", "Relu", DataType::Int64)]);
+    let values = [probabilities(&[4, 5], 1)];
+    let options = Options::new("in", "out");
+    for (likeness, metric, certain) in [
+        (Likeness::Same, Metric::Error, true),
+        (Likeness::Unknown, Metric::Error, false),
+        (Likeness::Another, Metric::NotCompared, false),
+    ] {
+        let stand_in = StandIn { output: "y".into(), value: "x".into(), operator: "Unique".into(), likeness };
+        let judged = &Yardstick::choose(&made, &values, &[stand_in], 4, false, &options).unwrap().outputs[0];
+        assert_eq!((judged.rule.metric, judged.certain), (metric, certain), "{likeness:?}");
+    }
 }
 
 #[test]

@@ -41,7 +41,7 @@ impl Run<'_> {
         };
         let samples = prepare(&loaded, self.options)?;
         let stand_ins = loaded.stand_ins().to_vec();
-        self.notes.extend(stand_ins.iter().map(describe::stand_in));
+        self.notes.extend(stand_ins.iter().filter_map(describe::stand_in));
         drop(loaded);
         let Some(mut samples) = samples else {
             self.notes.push(
@@ -62,6 +62,7 @@ impl Run<'_> {
                 samples.held_out.samples()
             ));
         }
+        self.note_copies(&samples);
         if samples.held_out.is_synthetic() {
             self.notes.push(
                 "No calibration data: fits ignore the activations, and quality was measured on random inputs, which says \
@@ -72,14 +73,13 @@ impl Run<'_> {
         // One batch tells whether tract has every operator, before time is spent on fits.
         match crate::trial::run(model, Patch::default(), &samples.probe()?, &[]) {
             Ok(outputs) => {
-                samples.check_labels(&outputs)?;
                 self.limit(&mut samples, &outputs)?;
                 let labelled = samples.held_out.labels().is_some();
                 let count = samples.probe()?.samples();
                 samples.yardstick = Yardstick::choose(model, &outputs, &stand_ins, count, labelled, self.options)?;
+                samples.check_labels(&outputs)?;
                 self.note_outputs(&samples.yardstick);
-                let judges = |metric| samples.yardstick.outputs.iter().any(|judged| judged.rule.metric == metric);
-                if labelled && !judges(Metric::Accuracy) && self.options.fit != FitKind::EndToEnd {
+                if labelled && !samples.yardstick.judges(Metric::Accuracy) && self.options.fit != FitKind::EndToEnd {
                     self.notes.push("The labels change nothing: no output is judged by its classes.".into());
                 }
                 if !samples.yardstick.compares() {
@@ -95,7 +95,7 @@ impl Run<'_> {
                     );
                     return Ok(None);
                 }
-                self.note_labels(model, &samples)?;
+                self.note_labels(model, &mut samples)?;
                 Ok(Some(samples))
             }
             // Samples that a model which was loaded cannot run are at fault themselves.
@@ -204,18 +204,53 @@ impl Run<'_> {
         });
     }
 
+    /// Tells of samples that are equal to others.
+    fn note_copies(&mut self, samples: &Samples) {
+        for (copies, of) in samples.copies.into_iter().zip(["calibration", "held-out"]) {
+            if copies > 0 && !samples.held_out.is_synthetic() {
+                let (are, they) = if copies == 1 { ("sample is", "it") } else { ("samples are", "they") };
+                self.notes.push(format!(
+                    "{copies} {of} {are} equal to others: where choices are compared and measured {they} would count twice, so \
+                     equal ones serve one purpose and count once."
+                ));
+            }
+        }
+        if samples.repeated {
+            self.notes.push(
+                "There are too few different samples to keep equal ones apart: nothing was shown about others.".into(),
+            );
+        }
+    }
+
     /// Warns where labels tell that the original knows the calibration samples, or the held-out ones, much better than the
-    /// others: it was trained on them, or they are of another kind.
-    fn note_labels(&mut self, model: &Model, samples: &Samples) -> Result<(), Error> {
-        let Some([here, there]) = samples.accuracies(model)? else { return Ok(()) };
-        let gap = (there.share - here.share).abs();
-        if gap > ACCURACY_GAP && gap > 3.0 * (here.variance() + there.variance()).sqrt() {
+    /// others: it was trained on them, or they are of another kind. Where it does not know them at all they say nothing of what
+    /// is lost, and what the original says counts instead.
+    fn note_labels(&mut self, model: &Model, samples: &mut Samples) -> Result<(), Error> {
+        let accuracies = samples.accuracies(model)?;
+        if let [Some(here), Some(there)] = accuracies {
+            let gap = (there.share - here.share).abs();
+            if gap > ACCURACY_GAP && gap > 3.0 * (here.variance() + there.variance()).sqrt() {
+                self.notes.push(format!(
+                    "The original's accuracy is {:.2}% on the calibration samples and {:.2}% on the held-out ones: one of the \
+                     sets may hold samples that it was trained on, or samples of another kind. Held-out samples have to be new \
+                     to it.",
+                    here.share * 100.0,
+                    there.share * 100.0
+                ));
+            }
+        }
+        let sets = accuracies.into_iter().zip(["calibration", "held-out"]);
+        let unknown =
+            sets.filter_map(|(accuracy, of)| Some((accuracy?, of))).find(|(accuracy, _)| accuracy.is_chance());
+        if let Some((accuracy, of)) = unknown {
             self.notes.push(format!(
-                "The original's accuracy is {:.2}% on the calibration samples and {:.2}% on the held-out ones: one of the sets \
-                 may hold samples that it was trained on, or samples of another kind. Held-out samples have to be new to it.",
-                here.share * 100.0,
-                there.share * 100.0
+                "The original gets {:.2}% of the labels of the {of} samples right, and the most frequent label alone would get \
+                 {:.2}%: the labels say nothing of it, and the same top class as the original's counts instead. They may be \
+                 shifted, or belong to other samples.",
+                accuracy.share * 100.0,
+                accuracy.chance * 100.0
             ));
+            samples.yardstick.distrust_labels();
         }
         Ok(())
     }

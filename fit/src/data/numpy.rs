@@ -30,11 +30,12 @@ pub(super) fn load_npz(path: &Path, specs: &[InputSpec], memory: u64) -> Result<
     let size = file.metadata().map_or(0, |m| m.len());
     let archive = ZipArchive::new(BufReader::new(file))
         .map_err(|e| fail(format!("is not a readable .npz file ({})", one_line(&e.to_string()))))?;
-    let names: Vec<String> = archive.file_names().map(|n| n.trim_end_matches(".npy").to_string()).collect();
+    let names: Vec<String> = archive.file_names().map(|n| n.strip_suffix(".npy").unwrap_or(n).to_string()).collect();
     let mut archive = Archive { archive, path, memory, room: SMALL.max(size.saturating_mul(REPEATS)) };
     let mut columns = Vec::new();
     for spec in specs {
-        if !names.contains(&spec.name) {
+        // Archives of other programs may lack the ending.
+        if !names.contains(&spec.name) && archive.archive.index_for_name(&spec.name).is_none() {
             return Err(fail(super::no_array(&spec.name, &names)));
         }
         let fits = |header: &Header| {

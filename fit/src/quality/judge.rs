@@ -30,6 +30,9 @@ const GUARD: f64 = 0.5;
 /// an estimate by margins twice as large (`bench/run promise` shows what it takes).
 const UNSEEN: f64 = 64.0;
 
+/// So many samples, spread over all, are tried in place of all others by [`Judge::idle`].
+const CONSTANTS: usize = 4;
+
 /// The original's outputs on some samples, and how they are compared.
 #[derive(Debug, Clone)]
 pub struct Judge {
@@ -128,7 +131,7 @@ impl Verdict {
     }
 
     /// The largest loss of the worst output that the samples leave possible, each output's wrong with probability at most
-    /// `delta`; `None` where the samples show nothing about some output, or none is compared.
+    /// `delta` (about, where it [is an estimate](Verdict::is_estimate)); `None` where the samples show nothing about some output, or none is compared.
     #[must_use]
     pub fn upper_bound(&self, delta: f64) -> Option<f64> {
         if self.outputs.iter().any(|c| c.dead) {
@@ -137,6 +140,12 @@ impl Verdict {
         let compared: Vec<&Losses> = self.outputs.iter().filter_map(|c| c.losses.as_ref()).collect();
         let bounds: Option<Vec<f64>> = compared.iter().map(|losses| losses.upper_bound(delta)).collect();
         bounds.filter(|b| !b.is_empty()).map(|b| b.into_iter().fold(0.0, f64::max))
+    }
+
+    /// Whether [`Verdict::upper_bound`] is an estimate for some output ([`Losses::is_estimate`]).
+    #[must_use]
+    pub fn is_estimate(&self) -> bool {
+        self.outputs.iter().any(|c| c.losses.as_ref().is_some_and(Losses::is_estimate))
     }
 
     /// How many samples like these would show that the loss is within `tolerance`; `None` where no number would.
@@ -221,6 +230,29 @@ impl Judge {
         Verdict { outputs }
     }
 
+    /// For each output whether its metric says nothing on these samples, since it would let a constant output pass as well, with a
+    /// loss within `tolerance`: a threshold that no score reaches, one class for all samples, vectors that all point the same way.
+    #[must_use]
+    pub fn idle(&self, tolerance: f64) -> Vec<bool> {
+        let pairs = self.rules.iter().zip(&self.reference).enumerate();
+        pairs
+            .map(|(at, (rule, reference))| {
+                let of_interest = !matches!(rule.metric, Metric::Error | Metric::NotCompared) && self.custom.is_none();
+                // An output of whole numbers that is always the same is kept by what keeps it the same.
+                let is_fixed = || rule.metric == Metric::Equal && repeated(reference, 0) == *reference;
+                let passes = |constant: Output| {
+                    let compared = self.output(at, Some(&constant));
+                    compared.losses.is_some_and(|losses| losses.mean() <= tolerance)
+                };
+                let (samples, _) = reference.samples_and_width();
+                let mut rows = (0..CONSTANTS.min(samples)).map(|k| k * samples / CONSTANTS.min(samples));
+                of_interest
+                    && !is_fixed()
+                    && (passes(averaged(reference)) || rows.any(|row| passes(repeated(reference, row))))
+            })
+            .collect()
+    }
+
     fn output(&self, at: usize, got: Option<&Output>) -> Compared {
         let (rule, reference) = (&self.rules[at], &self.reference[at]);
         let mut compared =
@@ -247,7 +279,7 @@ impl Judge {
             Metric::Cosine => {
                 let losses = cosine_losses(reference, got);
                 compared.figures.cosine = Some(1.0 - losses.iter().sum::<f64>() / losses.len().max(1) as f64);
-                compared.losses = Some(Losses::Smooth(losses.into_iter().map(|l| l.max(0.0)).collect()));
+                compared.losses = Some(Losses::Shares(losses));
             }
             Metric::Equal => {
                 compared.losses = Some(match (&reference.integers, &got.integers) {
@@ -349,6 +381,10 @@ fn check(rule: &Rule, output: &Output, labels: Option<&[i64]>) -> Result<(), Err
             "has shape {shape:?}, scores at {positions} positions: choose the metric positions or sequence instead of {}",
             rule.metric
         )),
+        Metric::Cosine if shape.iter().skip(1).product::<usize>() < 2 => refuse(format!(
+            "has shape {shape:?}, one number a sample, which has no direction: choose another metric than {}",
+            rule.metric
+        )),
         Metric::Accuracy if labels.is_none() => {
             refuse("cannot be judged by its accuracy without labels: give labels with the samples".into())
         }
@@ -366,6 +402,33 @@ fn shares<T: Copy>(reference: &[T], got: &[T], samples: usize, differ: impl Fn(T
         return Losses::Counts { lost: shares.iter().filter(|&&s| s > 0.0).count(), n: shares.len() };
     }
     Losses::Shares(shares)
+}
+
+/// `output` with the sample `row` in place of all.
+fn repeated(output: &Output, row: usize) -> Output {
+    fn all<T: Copy>(values: &[T], samples: usize, width: usize, row: usize) -> Vec<T> {
+        values.get(row * width..(row + 1) * width).unwrap_or_default().repeat(samples)
+    }
+    let (samples, width) = output.samples_and_width();
+    Output {
+        values: all(&output.values, samples, width, row),
+        integers: output.integers.as_ref().map(|values| all(values, samples, width, row)),
+        doubles: output.doubles.as_ref().map(|values| all(values, samples, width, row)),
+        ..output.clone()
+    }
+}
+
+/// `output` with the mean of all samples in place of each.
+fn averaged(output: &Output) -> Output {
+    let (samples, width) = output.samples_and_width();
+    let mean = |at: usize| (0..samples).map(|sample| output.value(sample * width + at)).sum::<f64>() / samples as f64;
+    let row: Vec<f64> = (0..width.min(output.values.len())).map(mean).collect();
+    let values: Vec<f32> = row.iter().map(|&v| v as f32).collect();
+    Output {
+        values: values.repeat(samples),
+        doubles: output.doubles.as_ref().map(|_| row.repeat(samples)),
+        ..output.clone()
+    }
 }
 
 /// One minus the cosine of every sample, at most 1: an angle of more than 90° has lost everything.

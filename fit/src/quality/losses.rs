@@ -21,10 +21,8 @@ pub enum Losses {
         /// Samples in all.
         n: usize,
     },
-    /// Losses between 0 and 1, of which some may be large though most are none: shares of elements, a caller's own.
+    /// Losses between 0 and 1: shares of elements, one minus the cosine, a caller's own.
     Shares(Vec<f64>),
-    /// Losses of 0 or more that vary smoothly: one minus the cosine.
-    Smooth(Vec<f64>),
     /// Squared errors and squared signals; the loss is the root of the ratio of their sums.
     Squares {
         /// Squared error of each sample.
@@ -43,7 +41,7 @@ impl Losses {
     pub fn samples(&self) -> usize {
         match self {
             Losses::Counts { n, .. } | Losses::Paired { n, .. } => *n,
-            Losses::Shares(losses) | Losses::Smooth(losses) => losses.len(),
+            Losses::Shares(losses) => losses.len(),
             Losses::Squares { error, .. } => error.len(),
         }
     }
@@ -54,7 +52,7 @@ impl Losses {
         match self {
             Losses::Counts { lost, n } => *lost as f64 / (*n).max(1) as f64,
             Losses::Paired { lost, won, n } => (*lost as f64 - *won as f64) / (*n).max(1) as f64,
-            Losses::Shares(losses) | Losses::Smooth(losses) => losses.iter().sum::<f64>() / losses.len().max(1) as f64,
+            Losses::Shares(losses) => losses.iter().sum::<f64>() / losses.len().max(1) as f64,
             Losses::Squares { error, signal } => {
                 let (error, signal) = (error.iter().sum::<f64>(), signal.iter().sum::<f64>());
                 if error == 0.0 { 0.0 } else { (error / signal.max(f64::MIN_POSITIVE)).sqrt() }
@@ -75,7 +73,7 @@ impl Losses {
                 };
                 ((lost + won - (lost - won).powi(2) / n) / (n * (n - 1.0))).max(0.0).sqrt()
             }
-            Losses::Shares(losses) | Losses::Smooth(losses) => {
+            Losses::Shares(losses) => {
                 let mean = self.mean();
                 (losses.iter().map(|l| (l - mean).powi(2)).sum::<f64>() / (n * (n - 1.0))).sqrt()
             }
@@ -90,8 +88,8 @@ impl Losses {
         }
     }
 
-    /// The largest loss on all samples that these leave possible, wrong with probability at most `delta`; `None` where so few
-    /// samples say nothing.
+    /// The largest loss on all samples that these leave possible, wrong with probability at most `delta` as far as
+    /// [`Losses::is_estimate`] says; `None` where so few samples say nothing.
     #[must_use]
     pub fn upper_bound(&self, delta: f64) -> Option<f64> {
         match self {
@@ -99,16 +97,20 @@ impl Losses {
             Losses::Counts { lost, n } => Some(bounds::clopper_pearson(*lost, *n, delta)),
             Losses::Paired { lost, won, n } => Some(bounds::paired(*lost, *won, *n, delta)),
             Losses::Shares(losses) if losses.is_empty() => None,
-            Losses::Shares(losses) => Some(bounds::bounded_mean(self.mean(), losses.len(), delta)),
-            Losses::Smooth(losses) if losses.iter().all(|&l| l <= 0.0) => {
-                (losses.len() >= bounds::FEWEST).then_some(0.0)
-            }
-            Losses::Smooth(losses) => bounds::ratio(losses, &vec![1.0; losses.len()], delta).map(|root| root * root),
+            Losses::Shares(losses) => Some(bounds::bounded_mean(losses, delta)),
             Losses::Squares { error, .. } if error.iter().all(|&e| e == 0.0) && error.len() >= bounds::FEWEST => {
                 Some(0.0)
             }
             Losses::Squares { error, signal } => bounds::ratio(error, signal, delta),
         }
+    }
+
+    /// Whether [`Losses::upper_bound`] is an estimate (a bootstrap), which holds as far as the samples hold everything that
+    /// matters, and not a bound whatever their distribution is. A squared error has no upper limit, so no number of samples bounds
+    /// what a kind of sample that is not among them adds.
+    #[must_use]
+    pub fn is_estimate(&self) -> bool {
+        matches!(self, Losses::Squares { .. })
     }
 
     /// How many samples, with losses at the rate of these, would bring the bound within `tolerance`; `None` where no number
@@ -120,14 +122,16 @@ impl Losses {
         if n == 0 || mean >= tolerance {
             return None;
         }
+        if let Losses::Shares(losses) = self {
+            return bounds::betting_samples(losses, tolerance, delta, MOST).map(|needed| needed.max(n));
+        }
         let bound_at = |more: usize| -> f64 {
             let scaled = |count: usize| (count as f64 / n as f64 * more as f64).ceil() as usize;
             match self {
                 Losses::Counts { lost, .. } => bounds::clopper_pearson(scaled(*lost), more, delta),
                 Losses::Paired { lost, won, .. } => bounds::paired(scaled(*lost), scaled(*won), more, delta),
-                Losses::Shares(_) => bounds::bounded_mean(mean, more, delta),
                 // The logarithm of the bound comes closer with the root of the number.
-                Losses::Squares { .. } | Losses::Smooth(_) => match self.upper_bound(delta) {
+                Losses::Squares { .. } | Losses::Shares(_) => match self.upper_bound(delta) {
                     Some(bound) => mean * (bound / mean).powf((n as f64 / more as f64).sqrt()),
                     None if more < bounds::FEWEST => f64::INFINITY,
                     None if mean == 0.0 => 0.0,
@@ -194,13 +198,18 @@ mod tests {
     }
 
     #[test]
-    fn smooth_losses_need_not_fear_what_was_never_near() {
+    fn so_many_samples_bound_a_mean_of_shares() {
         let losses: Vec<f64> = (0..200).map(|k| 1e-3 * f64::from(k % 9)).collect();
-        let (smooth, shares) = (Losses::Smooth(losses.clone()), Losses::Shares(losses));
-        let bound = smooth.upper_bound(0.05).unwrap();
-        assert!(bound > smooth.mean() && bound < 1.2 * smooth.mean(), "{bound}");
-        assert!(shares.upper_bound(0.05).unwrap() > 2.0 * bound);
-        assert_eq!(Losses::Smooth(vec![0.0; 5]).upper_bound(0.05), None);
+        let few = Losses::Shares(losses.clone());
+        assert!(!few.is_estimate() && few.upper_bound(0.05).unwrap() > 0.01);
+        for tolerance in [0.006, 0.01, 0.05] {
+            let needed = few.samples_needed(tolerance, 0.05).unwrap();
+            let more = |count: usize| Losses::Shares(losses.iter().copied().cycle().take(count).collect());
+            assert!(more(needed * 11 / 10).upper_bound(0.05).unwrap() <= tolerance, "{tolerance}: {needed}");
+            let half = more(needed / 2);
+            assert!(needed == 200 || half.upper_bound(0.05).unwrap() > tolerance, "{tolerance}: {needed}");
+        }
+        assert_eq!(few.samples_needed(0.004, 0.05), None);
     }
 
     #[test]

@@ -23,8 +23,8 @@ pub use guard::is_guarded;
 use guard::{Last, guarded, node_text};
 use optimise::optimised;
 pub use output::{Element, Output};
-pub use prepare::StandIn;
 use prepare::Table;
+pub use prepare::{Likeness, StandIn};
 
 use crate::data::{Dataset, InputSpec};
 use crate::error::Error;

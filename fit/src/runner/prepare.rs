@@ -13,6 +13,19 @@ pub struct StandIn {
     pub value: String,
     /// The operator behind it that tract has not.
     pub operator: String,
+    /// What that value says of the output.
+    pub likeness: Likeness,
+}
+
+/// What a value says of an output that is computed from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Likeness {
+    /// The output holds the same, element by element, in another form.
+    Same,
+    /// An operator that ONNX does not define lies between them.
+    Unknown,
+    /// The output may be another where the value is nearly the same.
+    Another,
 }
 
 /// Rows of a table that an input of whole numbers picks from.
@@ -38,6 +51,35 @@ const NO_TAIL: [&str; 12] = [
     "LSTM",
     "Loop",
     "MatMul",
+];
+
+/// Operators that change form or type, or every element by itself: what goes in says what comes out. One with several inputs counts
+/// only where all others are constant, as the table of a Gather is.
+const ARRANGE: [&str; 24] = [
+    "ArrayFeatureExtractor",
+    "Binarizer",
+    "Cast",
+    "CastLike",
+    "CastMap",
+    "Clip",
+    "Flatten",
+    "Gather",
+    "Identity",
+    "LabelEncoder",
+    "Neg",
+    "Relu",
+    "Reshape",
+    "Round",
+    "Scaler",
+    "SequenceConstruct",
+    "Sigmoid",
+    "Squeeze",
+    "StringConcat",
+    "Tanh",
+    "Transpose",
+    "Unsqueeze",
+    "Where",
+    "ZipMap",
 ];
 
 /// Changes `model` into what tract can run and says what stands for outputs that it cannot compute.
@@ -154,10 +196,12 @@ fn cut_tail(graph: &mut GraphProto, known: impl Fn(&str) -> bool) -> Vec<StandIn
             !lost.contains_key(value) && computed.contains(value) && !inputs.contains(value)
         });
         let Some(value) = feeds else { return Vec::new() };
+        let varies = |value: &str| computed.contains(value) || lost.contains_key(value);
         stand_ins.push(StandIn {
             output: output.name.clone(),
             value: value.to_owned(),
             operator: (*operator).to_owned(),
+            likeness: likeness(&output.name, value, &producer, varies),
         });
     }
     let lost: HashSet<String> = lost.into_keys().map(str::to_owned).collect();
@@ -171,6 +215,31 @@ fn cut_tail(graph: &mut GraphProto, known: impl Fn(&str) -> bool) -> Vec<StandIn
         }
     }
     stand_ins
+}
+
+/// What `value` says of `output`, which is computed from it; `varies` tells what depends on the model's inputs.
+fn likeness(
+    output: &str,
+    value: &str,
+    producer: &HashMap<&str, &NodeProto>,
+    varies: impl Fn(&str) -> bool,
+) -> Likeness {
+    let mut at = output;
+    // A graph has no circles; one that has is not followed for ever.
+    for _ in 0..=producer.len() {
+        if at == value {
+            return Likeness::Same;
+        }
+        let Some(node) = producer.get(at) else { return Likeness::Another };
+        let is_defined = matches!(node.domain.as_str(), "" | "ai.onnx" | "ai.onnx.ml");
+        let mut from = node.input.iter().filter(|input| !input.is_empty() && varies(input));
+        match (from.next(), from.next()) {
+            (Some(input), None) if is_defined && ARRANGE.contains(&node.op_type.as_str()) => at = input,
+            _ if is_defined => return Likeness::Another,
+            _ => return Likeness::Unknown,
+        }
+    }
+    Likeness::Another
 }
 
 /// Whether a constant is a matrix of numbers, as weights are.

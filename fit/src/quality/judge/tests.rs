@@ -108,3 +108,22 @@ fn expected_losses_grow_with_the_error() {
     let (small, large) = (expected(&[1.1, 0.0, 0.0, 3.1]), expected(&[2.0, 0.0, 0.0, 4.0]));
     assert!(0.0 < small && small < large && large < 0.5, "{small} {large}");
 }
+
+#[test]
+fn a_metric_that_a_constant_passes_says_nothing() {
+    let scores = |offset: f32| output(&[8, 1], &[0, 1, 2, 3, 4, 5, 6, 7].map(|k| offset + 0.1 * k as f32));
+    assert_eq!(judge(Metric::Decisions, scores(0.0), None).idle(0.01), [false]);
+    assert_eq!(judge(Metric::Decisions, scores(0.6), None).idle(0.01), [true]);
+    let classes = |offset: f32| {
+        let row = |k: u16| [offset + f32::from(k), 3.5, 0.0];
+        output(&[8, 3], &(0..8).flat_map(row).collect::<Vec<_>>())
+    };
+    assert_eq!(judge(Metric::TopClass, classes(0.0), None).idle(0.05), [false]);
+    assert_eq!(judge(Metric::TopClass, classes(10.0), None).idle(0.05), [true]);
+    // All vectors point the same way.
+    assert_eq!(judge(Metric::Cosine, classes(0.0), None).idle(0.01), [false]);
+    assert_eq!(judge(Metric::Cosine, classes(1e4), None).idle(0.01), [true]);
+    assert_eq!(judge(Metric::Error, scores(0.6), None).idle(0.01), [false]);
+    let refused = Judge::new(vec![rule(Metric::Cosine)], vec![scores(0.0)], None, None).unwrap_err();
+    assert!(refused.to_string().contains("no direction"), "{refused}");
+}
