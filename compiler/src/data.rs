@@ -25,6 +25,8 @@ const MOST_HELD_OUT: f64 = 0.5;
 const MOST_SELECTION: f64 = 2000.0;
 /// Samples of a set on which the original's accuracy is looked at, at most.
 const MOST_ACCURACY: usize = 1000;
+/// Of fewer different samples, or batches, none are kept apart: what is left to choose on would say less than copies do.
+const LEAST_DIFFERENT: usize = 16;
 /// Samples of a first run, rounded to whole batches.
 const PROBE: usize = 16;
 /// Samples made up when there are none.
@@ -245,7 +247,9 @@ fn parts(hashes: &[blake3::Hash], block: usize, options: &Options) -> Option<Par
     };
     let different = different(hashes);
     let copies = hashes.len() - different.len();
-    let Some(parts) = split(different.len()) else {
+    let apart =
+        if copies == 0 || different.len() >= LEAST_DIFFERENT * block.max(1) { split(different.len()) } else { None };
+    let Some(parts) = apart else {
         return Some(Parts { parts: split(hashes.len())?, copies, repeated: copies > 0 });
     };
     let mut parts: Vec<Vec<usize>> =
@@ -407,7 +411,7 @@ mod tests {
         let hashes = |different: usize, each: usize| -> Vec<blake3::Hash> {
             (0..different * each).map(|k| blake3::hash(&(k % different).to_le_bytes())).collect()
         };
-        for block in [1, 4] {
+        for block in [1, 3] {
             let hashes = hashes(60, 20);
             let Parts { parts, copies, repeated } = parts(&hashes, block, &options).unwrap();
             assert_eq!((copies, repeated), (60 * 19, false));
@@ -416,8 +420,8 @@ mod tests {
             assert!(parts[1].len() == kinds[1].len() && parts[2].len() == kinds[2].len());
             assert!(parts[0].len() == 20 * kinds[0].len() && parts.iter().all(|part| part.len() % block == 0));
         }
-        let few = parts(&hashes(2, 300), 1, &options).unwrap();
-        assert!(few.repeated && few.copies == 598);
+        let few = parts(&hashes(7, 100), 1, &options).unwrap();
+        assert!(few.repeated && few.copies == 693);
         assert!(parts(&hashes(1, 1), 1, &options).is_none());
     }
 

@@ -1,6 +1,7 @@
 //! Filling in the report's rows.
 
 use adntn_families::Replacement;
+use adntn_fit::runner::Likeness;
 use adntn_networks::{Arrangement as _, GeneratorSpec, Side};
 use adntn_onnx::{Model, Patch, pb};
 use adntn_passes::{Candidate, Unused, takes_digits};

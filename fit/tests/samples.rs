@@ -254,3 +254,15 @@ fn an_archive_that_unpacks_without_end_is_refused() {
     let message = error(&path, &spec(&[None, Some(256)]), &reading);
     assert!(message.contains("array 'x' cannot be read") && message.contains("as .npy files"), "{message}");
 }
+
+#[test]
+fn an_input_may_have_a_name_like_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("samples.npz");
+    let mut npz = NpzWriter::new(std::fs::File::create(&path).unwrap());
+    npz.add_array("x.npy", &Array2::from_shape_fn((3, 2), |(r, c)| (2 * r + c) as f32)).unwrap();
+    npz.finish().unwrap();
+    let named = InputSpec { name: "x.npy".into(), ..spec(&[None, Some(2)]) };
+    let data = Dataset::load(&path, &[named], &Reading::default()).unwrap();
+    assert_eq!(values(&data).values, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+}

@@ -47,6 +47,15 @@ fn probabilities(shape: &[usize], axis: usize) -> Output {
     Output::floats(shape.to_vec(), (0..shape.iter().product()).map(of).collect())
 }
 
+/// The same along the last axis, or their logarithms.
+fn last(shape: &[usize], logarithms: bool) -> Output {
+    let mut output = probabilities(shape, shape.len().saturating_sub(1));
+    if logarithms {
+        output.values.iter_mut().for_each(|v| *v = v.ln());
+    }
+    output
+}
+
 fn chosen(outputs: &[(&str, &str, DataType)], shapes: &[&[usize]], labelled: bool, options: &Options) -> Vec<Metric> {
     let values: Vec<Output> = shapes.iter().map(|s| probabilities(s, s.len().saturating_sub(1))).collect();
     let yardstick = Yardstick::choose(&model(outputs), &values, &[], 4, labelled, options).unwrap();
