@@ -57,7 +57,7 @@ fn last(shape: &[usize], logarithms: bool) -> Output {
 }
 
 fn chosen(outputs: &[(&str, &str, DataType)], shapes: &[&[usize]], labelled: bool, options: &Options) -> Vec<Metric> {
-    let values: Vec<Output> = shapes.iter().map(|s| probabilities(s, s.len().saturating_sub(1))).collect();
+    let values: Vec<Output> = shapes.iter().zip(outputs).map(|(s, (_, op, _))| last(s, *op == "LogSoftmax")).collect();
     let yardstick = Yardstick::choose(&model(outputs), &values, &[], 4, labelled, options).unwrap();
     yardstick.outputs.into_iter().map(|j| j.rule.metric).collect()
 }

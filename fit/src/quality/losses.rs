@@ -209,7 +209,7 @@ mod tests {
             let half = more(needed / 2);
             assert!(needed == 200 || half.upper_bound(0.05).unwrap() > tolerance, "{tolerance}: {needed}");
         }
-        assert_eq!(few.samples_needed(0.004, 0.05), None);
+        assert_eq!(few.samples_needed(0.0035, 0.05), None);
     }
 
     #[test]
