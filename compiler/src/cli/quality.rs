@@ -59,29 +59,33 @@ fn figures(output: &OutputReport) -> String {
 fn claim(quality: &QualityReport, tolerance: f64) -> String {
     let (lost, tolerance) = (percent(quality.loss.clamp(0.0, 1.0)), percent(tolerance));
     let confidence = format!("{}% confidence", (quality.confidence * 1e4).round() / 1e2);
-    let samples = super::text::count(quality.samples as u64);
+    let samples = match quality.samples {
+        1 => "1 held-out sample".to_owned(),
+        n => format!("{} held-out samples", super::text::count(n as u64)),
+    };
     match (quality.claim, quality.upper_bound) {
         (Claim::Shown, Some(bound)) => format!(
-            "shown with {confidence} on {samples} held-out samples: at most {} lost, within the tolerance of {tolerance}",
+            "shown with {confidence} on {samples}: at most {} lost, within the tolerance of {tolerance}",
             percent(bound)
         ),
         (Claim::Estimated, Some(bound)) => format!(
-            "estimated on {samples} held-out samples with {confidence}: at most {} lost on samples like these, within the tolerance \
+            "estimated on {samples} with {confidence}: at most {} lost on samples like these, within the tolerance \
              of {tolerance} (a bootstrap; kinds of samples rarer than about {} may be missing among them)",
             percent(bound),
             percent((MISSING / quality.samples.max(1) as f64).min(1.0))
         ),
         (Claim::Outside, _) => {
-            format!("NOT within the tolerance of {tolerance}: {lost} lost on {samples} held-out samples")
+            format!("NOT within the tolerance of {tolerance}: {lost} lost on {samples}")
         }
         (_, bound) => {
-            let mut text = format!("{lost} lost on {samples} held-out samples, within the tolerance of {tolerance}; ");
+            let mut text = format!("{lost} lost on {samples}, within the tolerance of {tolerance}; ");
             match bound {
                 Some(bound) => {
                     let says =
                         if quality.bound == Some(Bound::Bootstrap) { "let a bootstrap estimate" } else { "show" };
                     let _ = write!(text, "with {confidence} they {says} no more than {} lost", percent(bound));
                 }
+                None if quality.samples == 1 => text.push_str("it shows nothing about others"),
                 None => text.push_str("they show nothing about others"),
             }
             if let Some(needed) = quality.samples_needed {
