@@ -1,5 +1,7 @@
 //! Comparing a compiled model's outputs with the original's, every output by its own metric.
 
+mod idle;
+
 use std::sync::Arc;
 
 use super::error::{Channels, is_dead};
@@ -29,9 +31,6 @@ const GUARD: f64 = 0.5;
 /// Most of what is lost is lost on the few samples with small margins, of which a small set may hold none. So many samples make
 /// an estimate by margins twice as large (`bench/run promise` shows what it takes).
 const UNSEEN: f64 = 64.0;
-
-/// So many samples, spread over all, are tried in place of all others by [`Judge::idle`].
-const CONSTANTS: usize = 4;
 
 /// The original's outputs on some samples, and how they are compared.
 #[derive(Debug, Clone)]
@@ -230,29 +229,6 @@ impl Judge {
         Verdict { outputs }
     }
 
-    /// For each output whether its metric says nothing on these samples, since it would let a constant output pass as well, with a
-    /// loss within `tolerance`: a threshold that no score reaches, one class for all samples, vectors that all point the same way.
-    #[must_use]
-    pub fn idle(&self, tolerance: f64) -> Vec<bool> {
-        let pairs = self.rules.iter().zip(&self.reference).enumerate();
-        pairs
-            .map(|(at, (rule, reference))| {
-                let of_interest = !matches!(rule.metric, Metric::Error | Metric::NotCompared) && self.custom.is_none();
-                // An output of whole numbers that is always the same is kept by what keeps it the same.
-                let is_fixed = || rule.metric == Metric::Equal && repeated(reference, 0) == *reference;
-                let passes = |constant: Output| {
-                    let compared = self.output(at, Some(&constant));
-                    compared.losses.is_some_and(|losses| losses.mean() <= tolerance)
-                };
-                let (samples, _) = reference.samples_and_width();
-                let mut rows = (0..CONSTANTS.min(samples)).map(|k| k * samples / CONSTANTS.min(samples));
-                of_interest
-                    && !is_fixed()
-                    && (passes(averaged(reference)) || rows.any(|row| passes(repeated(reference, row))))
-            })
-            .collect()
-    }
-
     fn output(&self, at: usize, got: Option<&Output>) -> Compared {
         let (rule, reference) = (&self.rules[at], &self.reference[at]);
         let mut compared =
@@ -402,33 +378,6 @@ fn shares<T: Copy>(reference: &[T], got: &[T], samples: usize, differ: impl Fn(T
         return Losses::Counts { lost: shares.iter().filter(|&&s| s > 0.0).count(), n: shares.len() };
     }
     Losses::Shares(shares)
-}
-
-/// `output` with the sample `row` in place of all.
-fn repeated(output: &Output, row: usize) -> Output {
-    fn all<T: Copy>(values: &[T], samples: usize, width: usize, row: usize) -> Vec<T> {
-        values.get(row * width..(row + 1) * width).unwrap_or_default().repeat(samples)
-    }
-    let (samples, width) = output.samples_and_width();
-    Output {
-        values: all(&output.values, samples, width, row),
-        integers: output.integers.as_ref().map(|values| all(values, samples, width, row)),
-        doubles: output.doubles.as_ref().map(|values| all(values, samples, width, row)),
-        ..output.clone()
-    }
-}
-
-/// `output` with the mean of all samples in place of each.
-fn averaged(output: &Output) -> Output {
-    let (samples, width) = output.samples_and_width();
-    let mean = |at: usize| (0..samples).map(|sample| output.value(sample * width + at)).sum::<f64>() / samples as f64;
-    let row: Vec<f64> = (0..width.min(output.values.len())).map(mean).collect();
-    let values: Vec<f32> = row.iter().map(|&v| v as f32).collect();
-    Output {
-        values: values.repeat(samples),
-        doubles: output.doubles.as_ref().map(|_| row.repeat(samples)),
-        ..output.clone()
-    }
 }
 
 /// One minus the cosine of every sample, at most 1: an angle of more than 90° has lost everything.
