@@ -19,7 +19,7 @@ use crate::select::{Choice, dense_patch};
 /// Fewer samples than this are learnt by heart instead of teaching anything.
 const FEWEST_SAMPLES: usize = 1000;
 /// How long a rung is that begins with new networks, and one that goes on from the last.
-const FRESH: Length = Length { passes: 12, share: 0.15, most: 4_000_000 };
+const FRESH: Length = Length { passes: 12, share: 0.25, most: 4_000_000 };
 const ONWARD: Length = Length { passes: 4, share: 0.05, most: 800_000 };
 /// Passes over the samples and their copies at most.
 const PASSES: usize = 60;
