@@ -116,6 +116,23 @@ fn the_interleaved_layout_needs_no_transposition_and_the_separated_one_a_small_o
     }
 }
 
+#[test]
+fn cores_in_bytes_are_emitted_as_bytes() {
+    for (left, version) in [(true, (7, 4)), (false, (13, 8)), (true, (9, 3))] {
+        let mut generator = drawn(spec(LegLayout::interleaved(&[8, 8], &[8, 8]).unwrap(), 24));
+        adntn_families::round_cores(&mut generator);
+        let model = model(64, 64, left, version.0, version.1);
+        let survey = find_candidates_with(&model, &FindOptions::default());
+        let patch = replace_by_generator(&model, &survey.candidates[0], &generator).unwrap();
+        let bytes = patch.added_bytes();
+        let edited = model.apply(&patch).unwrap().model().unwrap();
+        common::assert_generator(&edited, &model, &survey.candidates[0], &generator);
+        let types: Vec<i32> = edited.graph().initializer.iter().map(pb::TensorProto::data_type).collect();
+        assert!(left && version.0 == 9 || types.contains(&(DataType::Int8 as i32)), "{types:?}");
+        assert!(bytes < 2 * generator.parameter_count() as u64, "{bytes} bytes for {}", generator.parameter_count());
+    }
+}
+
 /// Cores are joined on large levels only, with disentanglers between them and without.
 #[test]
 fn large_levels_are_emitted_truly() {

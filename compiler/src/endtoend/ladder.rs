@@ -186,7 +186,7 @@ impl<'l> Ladder<'l> {
         let options = &self.options;
         let mut fitting = Fit { model: self.model, layers, wanted, choice, tail, options, notes: &mut notes };
         // Biases that took over a mean error begin with it.
-        let student = fitting.student(&started)?;
+        let student = fitting.student(&started)?.with_rounded_cores();
         let objectives = fitting.objectives(fit)?;
         let mut settings = fitting.settings(fit.samples(), self.samples.fixed_batch());
         settings.epochs = ((presentations / fit.samples() as f64) as usize).clamp(1, PASSES);
@@ -227,10 +227,7 @@ impl<'l> Ladder<'l> {
         for (&index, part) in wanted.iter().zip(trained.parts) {
             let (layer, Some(key)) = (&mut layers[index], choice[index]) else { continue };
             let replacement = match part {
-                Part::Generator { mut generator, .. } => {
-                    layer.round(&mut generator);
-                    Replacement::Network(generator)
-                }
+                Part::Generator { generator, .. } => Replacement::Network(generator),
                 Part::Digits { weight, .. } => Replacement::Digits(*weight),
                 Part::LowRank { factors, .. } => Replacement::LowRank(*factors),
                 Part::Plain(_) => continue,

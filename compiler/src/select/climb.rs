@@ -26,6 +26,8 @@ const STEP_DOWN: f64 = 0.7;
 const STEP_OF_DIGITS: f64 = 0.87;
 /// Networks that save a smaller share of all bytes are not worth training.
 const WORTH_A_FRESH_START: f64 = 0.1;
+/// Bytes that a parameter of a network takes, scales and nodes counted.
+const BYTES_PER_PARAMETER: f64 = 1.5;
 /// Layers with a smaller share of all bytes are not worth a rung.
 const WORTH: f64 = 0.03;
 /// A rung has at most this share of the bytes of the one before.
@@ -129,7 +131,8 @@ impl Search<'_, '_, '_> {
             if !worth || layer.candidate.kind == LayerKind::Conv {
                 continue;
             }
-            let parameters = (share * bytes / self.options.core_type.bytes() as f64) as usize;
+            // A byte a parameter, and most of another for what is not in bytes and for the nodes.
+            let parameters = (share * bytes / BYTES_PER_PARAMETER) as usize;
             if let Some(key) = layer.network_from(at[index], parameters.max(FEWEST_PARAMETERS), self.options)? {
                 choice[index] = Some(key);
             }
