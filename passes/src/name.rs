@@ -16,6 +16,8 @@ use crate::replace::DENSE_PART;
 /// The most characters of a layer's name, and how many of them are the end of a name that was cut.
 const LONGEST: usize = 64;
 const TAIL: usize = 28;
+/// What names of values begin with that layers share.
+const SHARED: &str = "d";
 
 /// Hands out layer names that no other layer and no value or node of the model uses as a prefix.
 pub(crate) struct Namer {
@@ -54,21 +56,55 @@ impl Namer {
     fn is_prefix(&self, layer: &str) -> bool {
         let parts =
             Topology::ALL.iter().map(|topology| topology.name()).chain([DENSE_PART, DIGITS_PART, LOW_RANK_PART]);
-        parts
-            .map(|part| format!("{layer}/{part}/"))
-            .any(|prefix| self.taken.range(prefix.clone()..).next().is_some_and(|name| name.starts_with(&prefix)))
+        parts.map(|part| format!("{layer}/{part}")).any(|name| {
+            let within = format!("{name}/");
+            self.taken.contains(&name)
+                || self.taken.range(within.clone()..).next().is_some_and(|name| name.starts_with(&within))
+        })
     }
 }
 
-/// `stem`, or `stem_2`, `stem_3` …, such that no name of the model begins with it and a slash.
-pub(crate) fn free_prefix(model: &Model, stem: &str) -> String {
-    let taken = Namer::new(model).taken;
-    let is_free = |name: &String| {
-        let prefix = format!("{name}/");
-        !taken.range(prefix.clone()..).next().is_some_and(|name| name.starts_with(&prefix))
-    };
-    let numbered = (2..).map(|n| format!("{stem}_{n}"));
-    std::iter::once(stem.to_owned()).chain(numbered).find(is_free).unwrap_or_else(|| stem.to_owned())
+/// Hands out short names for new values, in which nobody looks for a meaning.
+pub(crate) struct Fresh {
+    prefix: String,
+    taken: BTreeSet<String>,
+    count: usize,
+}
+
+impl Fresh {
+    /// Under a prefix that nothing in the model has; see [`Namer::layer`].
+    pub(crate) fn under(prefix: String) -> Self {
+        Fresh { prefix, taken: BTreeSet::new(), count: 0 }
+    }
+
+    /// For values that belong to no layer alone: a letter and a number.
+    pub(crate) fn for_shared(model: &Model) -> Self {
+        Fresh { prefix: SHARED.to_owned(), taken: Namer::new(model).taken, count: 0 }
+    }
+
+    /// A name that nothing has.
+    pub(crate) fn next(&mut self) -> String {
+        loop {
+            let name = format!("{}{}", self.prefix, in_base_36(self.count));
+            self.count += 1;
+            if self.taken.insert(name.clone()) {
+                return name;
+            }
+        }
+    }
+
+    /// A name with a meaning, numbered where it is taken.
+    pub(crate) fn label(&mut self, label: &str) -> String {
+        let base = format!("{}{label}", self.prefix);
+        let numbered = (2_usize..).map(|count| format!("{base}_{count}"));
+        let mut names = std::iter::once(base.clone()).chain(numbered);
+        names.find(|name| self.taken.insert(name.clone())).unwrap_or(base)
+    }
+}
+
+fn in_base_36(number: usize) -> String {
+    let digit = |n: usize| char::from(b"0123456789abcdefghijklmnopqrstuvwxyz"[n % 36]);
+    if number < 36 { digit(number).to_string() } else { format!("{}{}", in_base_36(number / 36), digit(number)) }
 }
 
 /// Every name that the graph and the bodies in it mention: a body sees the names of the graph around it, and what it defines
