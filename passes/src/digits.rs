@@ -96,8 +96,8 @@ impl Rewrite {
     #[must_use]
     pub fn into_patch(self, model: &Model) -> Patch {
         let Rewrite { patch: mut changes, mut parts, products } = self;
-        let kinds = parts.iter().map(|part| part.values.digits()).collect();
-        let stored = store::smaller(model, &mut changes, &kinds);
+        let has_bytes = parts.iter().any(|part| part.values.digits() == Digits::Bytes);
+        let stored = store::smaller(model, &mut changes, has_bytes);
         parts.extend(stored.digits);
         // Of nodes at one place of the graph those that come first in the patch come first in the graph.
         let mut patch = Patch::default();

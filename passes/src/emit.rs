@@ -296,10 +296,8 @@ impl<'a> Emitter<'a> {
         output: Vec<String>,
         attribute: Vec<pb::AttributeProto>,
     ) {
-        let mark = |pass: &str| pb::StringStringEntryProto {
-            key: Some(PASS_KEY.to_owned()),
-            value: Some(pass.to_owned()),
-        };
+        let mark =
+            |pass: &str| pb::StringStringEntryProto { key: Some(PASS_KEY.to_owned()), value: Some(pass.to_owned()) };
         let node = pb::NodeProto {
             op_type: Some(op.to_owned()),
             input,

@@ -16,8 +16,6 @@ use crate::replace::DENSE_PART;
 /// The most characters of a layer's name, and how many of them are the end of a name that was cut.
 const LONGEST: usize = 64;
 const TAIL: usize = 28;
-/// What names of values begin with that layers share.
-const SHARED: &str = "d";
 
 /// Hands out layer names that no other layer and no value or node of the model uses as a prefix.
 pub(crate) struct Namer {
@@ -77,15 +75,15 @@ impl Fresh {
         Fresh { prefix, taken: BTreeSet::new(), count: 0 }
     }
 
-    /// For values that belong to no layer alone: a letter and a number.
+    /// For values that belong to no layer alone.
     pub(crate) fn for_shared(model: &Model) -> Self {
-        Fresh { prefix: SHARED.to_owned(), taken: Namer::new(model).taken, count: 0 }
+        Fresh { prefix: String::new(), taken: Namer::new(model).taken, count: 0 }
     }
 
     /// A name that nothing has.
     pub(crate) fn next(&mut self) -> String {
         loop {
-            let name = format!("{}{}", self.prefix, in_base_36(self.count));
+            let name = format!("{}{}", self.prefix, letters(self.count));
             self.count += 1;
             if self.taken.insert(name.clone()) {
                 return name;
@@ -102,9 +100,14 @@ impl Fresh {
     }
 }
 
-fn in_base_36(number: usize) -> String {
-    let digit = |n: usize| char::from(b"0123456789abcdefghijklmnopqrstuvwxyz"[n % 36]);
-    if number < 36 { digit(number).to_string() } else { format!("{}{}", in_base_36(number / 36), digit(number)) }
+/// `a` to `z`, `A` to `Z`, `aa`, `ab` and so on.
+fn letters(number: usize) -> String {
+    const LETTERS: &[u8; 52] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    let last = char::from(LETTERS[number % LETTERS.len()]);
+    match number / LETTERS.len() {
+        0 => last.to_string(),
+        more => format!("{}{last}", letters(more - 1)),
+    }
 }
 
 /// Every name that the graph and the bodies in it mention: a body sees the names of the graph around it, and what it defines
@@ -210,6 +213,13 @@ mod tests {
         assert_eq!(from_node("/enc/layer/MatMul_1", "MatMul").as_deref(), Some("enc/layer"));
         assert_eq!(from_node("Conv_0", "Conv").as_deref(), Some("Conv_0"));
         assert_eq!(from_node("", "Gemm"), None);
+    }
+
+    #[test]
+    fn numbered_names_are_as_short_as_they_can_be() {
+        let names: Vec<String> = (0..3000).map(letters).collect();
+        assert_eq!([&names[0], &names[51], &names[52], &names[2755], &names[2756]], ["a", "Z", "aa", "ZZ", "aaa"]);
+        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
     }
 
     #[test]

@@ -26,17 +26,18 @@ use crate::tensor::{float_tensor, halves};
 
 /// Elements from which on a float16 vector has a Cast of its own, instead of a part in the one of all.
 const ALONE: usize = 4096;
-/// About what a Cast of its own takes in the file, in bytes.
-const CAST_BYTES: usize = 32;
-/// About what a Cast and a Split take that several vectors share, and how much less a vector takes as an output of Split.
-const SHARED_BYTES: usize = 96;
+/// What a Cast of its own has to save: it takes about 30 bytes in the file, and a node for a few bytes more is not worth it.
+const CAST_BYTES: usize = 64;
+/// The same for a Cast and a Split that several vectors share, which take about 96, and how much less a vector takes as an output
+/// of Split.
+const SHARED_BYTES: usize = 128;
 const SHARED_GAIN: usize = 8;
-/// About what the nodes and constants take that unpack digits of a kind.
-const DIGITS_BYTES: usize = 300;
+/// About what the nodes and constants take that unpack digits of 256 levels.
+const DIGITS_BYTES: usize = 230;
 /// The smallest normal float16 number: those below lose digits.
 const SMALLEST_NORMAL: f32 = 1.0 / 16384.0;
-/// Vectors of fewer elements are no smaller in digits, which come in whole blocks.
-const FEWEST_IN_DIGITS: usize = 24;
+/// Vectors of fewer elements are hardly smaller in digits, which come in whole blocks.
+const FEWEST_IN_DIGITS: usize = 32;
 /// From so many elements on nodes that unpack digits of another kind are worth their bytes.
 const MANY: usize = 512;
 
@@ -57,12 +58,13 @@ pub fn round_plain(model: &Model, patch: &mut Patch, rounding: Rounding) {
     for (name, tensor) in &mut patch.replace_initializers {
         let (Some(values), Some(dims)) = (plain_values(tensor), dims(tensor)) else { continue };
         let Some(kind) = plain_kind(model, tensor) else { continue };
-        let digits = match rounding {
-            Rounding::Beside(own) if kind == PlainKind::Bias && dims.len() == 1 => digits_beside(own, values.len()),
+        let own = match rounding {
+            Rounding::Beside(own) if kind == PlainKind::Bias && dims.len() == 1 => Some(own),
             _ => None,
         };
-        let rounded = digits
-            .and_then(|digits| in_digits(&values, digits))
+        let rounded = own
+            .filter(|&own| has_digits_beside(own, values.len()))
+            .and_then(|_| in_digits(&values))
             .map(|quantised| quantised.stored_values())
             .or_else(|| to_half(&values, kind));
         if let Some(rounded) = rounded {
@@ -71,10 +73,12 @@ pub fn round_plain(model: &Model, patch: &mut Patch, rounding: Rounding) {
     }
 }
 
-/// In which digits `count` numbers are beside a weight in digits `own`.
-fn digits_beside(own: Digits, count: usize) -> Option<Digits> {
-    let fine = if own == Digits::Bytes { Digits::Bytes } else { Digits::Sixteen };
-    (count >= MANY || (own == fine && count >= FEWEST_IN_DIGITS)).then_some(fine)
+/// Whether `count` numbers beside a weight in digits `own` are in digits of 256 levels.
+///
+/// Never in fewer: a bias that took over the mean error of a coarse weight is as large as the layer's outputs, and 16 levels
+/// of it are as wrong as the weight.
+fn has_digits_beside(own: Digits, count: usize) -> bool {
+    count >= MANY || (own == Digits::Bytes && count >= FEWEST_IN_DIGITS)
 }
 
 /// The patch that rounds to float16 what a rewrite leaves alone: biases, norms, and weights that are no candidates, but not the
@@ -111,9 +115,9 @@ fn to_half(values: &[f32], kind: PlainKind) -> Option<Vec<f32>> {
     rounded.collect()
 }
 
-fn in_digits(values: &[f32], digits: Digits) -> Option<Quantised> {
+fn in_digits(values: &[f32]) -> Option<Quantised> {
     let site = Site { weight: values, outputs: 1, inputs: values.len(), is_transposed: false, moments: None };
-    site.prepare(0).digits(&site, digits)
+    site.prepare(0).digits(&site, Digits::Bytes)
 }
 
 /// Initializers that are stored in another way.
@@ -142,16 +146,16 @@ impl Half {
     }
 }
 
-/// Takes out of `patch` the new values of initializers that can be stored in fewer bytes without loss: in digits, for which the
-/// file has the nodes if they are of one of `kinds`, or as float16.
-pub(crate) fn smaller(model: &Model, patch: &mut Patch, kinds: &BTreeSet<Digits>) -> Stored {
+/// Takes out of `patch` the new values of initializers that can be stored in fewer bytes without loss: in digits of 256
+/// levels, which the file unpacks anyway if it `has_bytes`, or as float16.
+pub(crate) fn smaller(model: &Model, patch: &mut Patch, has_bytes: bool) -> Stored {
     let mut stored = Stored::default();
     for (name, tensor) in &patch.replace_initializers {
         let (Some(before), Some(values), Some(dims)) = (first_reader(model, name), plain_values(tensor), dims(tensor))
         else {
             continue;
         };
-        if let Some(quantised) = lossless(&values, &dims, kinds) {
+        if let Some(quantised) = lossless(&values, &dims, has_bytes) {
             stored.digits.push(Part { name: Some(name.clone()), dims, values: quantised, before });
         } else if let Some(raw) = halves(&values) {
             stored.halves.push(Half { name: name.clone(), dims, raw, before });
@@ -173,16 +177,14 @@ pub(crate) fn smaller(model: &Model, patch: &mut Patch, kinds: &BTreeSet<Digits>
 }
 
 /// The vector in digits that make exactly these values, if that takes fewer bytes.
-fn lossless(values: &[f32], dims: &[usize], kinds: &BTreeSet<Digits>) -> Option<Quantised> {
+fn lossless(values: &[f32], dims: &[usize], has_bytes: bool) -> Option<Quantised> {
     if dims.len() != 1 || values.len() < FEWEST_IN_DIGITS {
         return None;
     }
-    [Digits::Sixteen, Digits::Bytes].into_iter().find_map(|digits| {
-        let shared = if kinds.contains(&digits) { 0 } else { DIGITS_BYTES };
-        let is_smaller = digits.bytes(values.len()) as usize + shared < 4 * values.len();
-        let quantised = in_digits(values, digits).filter(|_| is_smaller)?;
-        (quantised.stored_values() == values).then_some(quantised)
-    })
+    let shared = if has_bytes { 0 } else { DIGITS_BYTES };
+    let is_smaller = Digits::Bytes.bytes(values.len()) as usize + shared < 4 * values.len();
+    let quantised = in_digits(values).filter(|_| is_smaller)?;
+    (quantised.stored_values() == values).then_some(quantised)
 }
 
 /// Writes the nodes and initializers that make float32 values of float16 numbers.
@@ -210,8 +212,7 @@ fn first_reader(model: &Model, name: &str) -> Option<usize> {
         let parameters = annotation.quant_parameter_tensor_names.iter().map(pb::StringStringEntryProto::value);
         parameters.chain([annotation.tensor_name()]).any(|annotated| annotated == name)
     });
-    let is_known =
-        is_annotated || index.is_captured(name) || index.is_graph_input(name) || index.is_graph_output(name);
+    let is_known = is_annotated || index.is_captured(name) || index.is_graph_input(name) || index.is_graph_output(name);
     let readers = index.uses(name).iter().map(|usage| usage.node);
     readers.min().filter(|_| !is_known && model.proto().training_info.is_empty())
 }
