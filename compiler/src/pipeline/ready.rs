@@ -21,8 +21,11 @@ use crate::training::FitKind;
 /// Accuracies on two sets of samples that differ by more, beyond chance, are told.
 const ACCURACY_GAP: f64 = 0.01;
 
-/// Relative difference of outputs that rounding the kept parameters to float16 may make.
+/// Relative difference of outputs that rounding the kept parameters to float16 may make, and the same as a share of the tolerance.
 const KEPT_ERROR: f64 = 2e-3;
+const KEPT_SHARE: f64 = 0.25;
+/// The largest relative error of rounding to float16.
+const HALF_ERROR: f64 = 1.0 / 2048.0;
 
 /// How often the outputs of all samples are held at once: the original's, the compiled model's, and on their way to the judge.
 const OUTPUTS_HELD: u64 = 3;
@@ -179,11 +182,14 @@ impl Run<'_> {
         let left: BTreeSet<String> =
             survey.candidates.iter().map(|candidate| weight_value(model, candidate)).collect::<Result<_, _>>()?;
         let kept = kept_in_half(model, &left)?;
-        let Some(samples) = samples.filter(|_| !kept.is_empty()) else { return Ok(kept) };
+        let most = KEPT_ERROR.min(KEPT_SHARE * options.tolerance);
+        let Some(samples) = samples.filter(|_| !kept.is_empty()) else {
+            return Ok(if HALF_ERROR <= most { kept } else { Patch::default() });
+        };
         let probe = samples.probe()?;
         let before = crate::trial::run(model, Patch::default(), &probe, &[])?;
         let is_alike = match crate::trial::run(model, kept.clone(), &probe, &[]) {
-            Ok(after) => relative_rms(&before, &after).is_some_and(|error| error <= KEPT_ERROR),
+            Ok(after) => relative_rms(&before, &after).is_some_and(|error| error <= most),
             Err(Error::Data(adntn_fit::Error::NotFinite { .. })) => false,
             Err(e) => return Err(e),
         };
