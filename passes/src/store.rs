@@ -21,6 +21,7 @@ use pb::tensor_proto::DataType;
 use crate::Error;
 use crate::digits::Part;
 use crate::emit::Emitter;
+use crate::lowering::FOLDABLE_BYTES;
 use crate::plain::{PlainKind, plain_kind};
 use crate::tensor::{float_tensor, halves};
 
@@ -90,7 +91,8 @@ pub fn kept_in_half(model: &Model, left: &BTreeSet<String>) -> Result<Patch, Err
     let mut patch = Patch::default();
     for tensor in &model.graph().initializer {
         let Some(kind) = plain_kind(model, tensor).filter(|_| !left.contains(tensor.name())) else { continue };
-        let (Some(dims), values) = (dims(tensor), model.floats(tensor)?) else { continue };
+        let Some(dims) = dims(tensor).filter(|dims| is_foldable(dims)) else { continue };
+        let values = model.floats(tensor)?;
         if let Some(rounded) = to_half(&values, kind) {
             let tensor = float_tensor(tensor.name(), &dims, &rounded);
             patch.replace_initializers.insert(tensor.name().to_owned(), tensor);
@@ -157,7 +159,7 @@ pub(crate) fn smaller(model: &Model, patch: &mut Patch, has_bytes: bool) -> Stor
         };
         if let Some(quantised) = lossless(&values, &dims, has_bytes) {
             stored.digits.push(Part { name: Some(name.clone()), dims, values: quantised, before });
-        } else if let Some(raw) = halves(&values) {
+        } else if let Some(raw) = halves(&values).filter(|_| is_foldable(&dims)) {
             stored.halves.push(Half { name: name.clone(), dims, raw, before });
         }
     }
@@ -215,6 +217,11 @@ fn first_reader(model: &Model, name: &str) -> Option<usize> {
     let is_known = is_annotated || index.is_captured(name) || index.is_graph_input(name) || index.is_graph_output(name);
     let readers = index.uses(name).iter().map(|usage| usage.node);
     readers.min().filter(|_| !is_known && model.proto().training_info.is_empty())
+}
+
+/// Whether runtimes form a float32 tensor of these extents when they load a model, and not in every run.
+fn is_foldable(dims: &[usize]) -> bool {
+    dims.iter().fold(4_u64, |bytes, &dim| bytes.saturating_mul(dim as u64)) < FOLDABLE_BYTES
 }
 
 /// The values of a float32 tensor that this crate made.
