@@ -48,9 +48,11 @@ impl File {
         let text = text(path)?;
         let reader = Reader { path, text: &text, command };
         let table = DeTable::parse(&text).map_err(|error| {
-            let line = error.span().map_or(String::new(), |span| format!(", line {}", reader.line(&span)));
+            let span = error.span().unwrap_or_default();
+            let here = text.get(span.clone()).filter(|here| !here.trim().is_empty() && !here.contains('\n'));
+            let (line, here) = (reader.line(&span), here.map_or(String::new(), |here| format!(" at `{here}`")));
             let problem = value::one_line(error.message());
-            Error::Usage(format!("{}{line}: this is no TOML ({problem}): correct it", path.display()))
+            Error::Usage(format!("{}, line {line}: this is no TOML ({problem}{here}): correct it", path.display()))
         })?;
         let mut file = File { path: path.to_owned(), entries: Vec::new(), rules: Vec::new() };
         for (key, value) in in_order(table.get_ref()) {

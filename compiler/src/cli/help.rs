@@ -3,7 +3,7 @@
 use clap::{Command, CommandFactory as _};
 use console::measure_text_width;
 
-use super::args::Args;
+use super::args::{Args, ORDINARY};
 use super::text::wrapped;
 
 /// Columns of a line.
@@ -17,7 +17,8 @@ const TOGETHER: &str = "[default:_";
 
 /// The ordinary options.
 pub(super) fn ordinary() -> String {
-    printed(Args::command())
+    let extra = |arg: &clap::Arg| !ORDINARY.contains(&arg.get_id().as_str());
+    printed(Args::command().mut_args(|arg| if extra(&arg) { arg.hide(true) } else { arg }))
 }
 
 /// All options, with all that is said of them.
@@ -25,7 +26,6 @@ pub(super) fn all() -> String {
     let command = Args::command().after_help("Files of settings (--config): docs/config.md.");
     let command = command.mut_args(|arg| {
         let whole = arg.get_long_help().map(|text| text.to_string().replace("\n\n", " "));
-        let arg = arg.hide_short_help(false);
         match whole {
             Some(text) => arg.help(text.trim_end_matches('.').to_owned()),
             None => arg,
@@ -51,12 +51,12 @@ fn printed(command: Command) -> String {
 fn lines(text: &str) -> String {
     let mut out = Vec::new();
     for line in text.replace(DEFAULT, TOGETHER).lines() {
-        let column = description(line).min(WIDTH - LEAST);
-        if measure_text_width(line) <= WIDTH {
+        let (names, rest) = line.split_at(description(line));
+        let column = measure_text_width(names);
+        if column + measure_text_width(rest) <= WIDTH || column > WIDTH - LEAST {
             out.push(line.to_owned());
             continue;
         }
-        let (names, rest) = line.split_at(column);
         for (number, part) in wrapped(rest, WIDTH - column).into_iter().enumerate() {
             out.push(if number == 0 { format!("{names}{part}") } else { format!("{}{part}", " ".repeat(column)) });
         }

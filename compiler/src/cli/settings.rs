@@ -11,8 +11,8 @@ use super::args::{Args, TRAINING};
 use super::config::File;
 
 /// Options that are about one run or have another form in files: these have no such key.
-pub(super) const NO_SETTINGS: [&str; 8] =
-    ["config", "print-config", "generator", "quiet", "verbose", "help", "help-all", "version"];
+pub(super) const NO_SETTINGS: &[&str] =
+    &["config", "print-config", "generator", "quiet", "verbose", "help", "help-all", "version"];
 
 /// Why there are no settings.
 #[derive(Debug)]

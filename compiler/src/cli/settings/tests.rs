@@ -2,6 +2,8 @@ use adntn_compiler::Options;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+use super::super::args::ORDINARY;
+use super::super::config::Kind;
 use super::*;
 
 /// Values for every setting: what is printed of them has to be read as the same.
@@ -58,6 +60,22 @@ const VALUES: &[(&str, &[&str])] = &[
 
 const RULES: &[&str] = &["fc=bond:3", "^fc1$=ratio:400,layout:o8 i8 o8 i8", "=legs:8,activation:relu,topology:mera"];
 
+const EXAMPLE: &str = r#"tolerance = "1%"
+image-mean = [0.485, 0.456]
+metric = ["a=error"]
+epochs = 18
+fit = "end-to-end"
+train-rest = true
+[[rule]]
+layers = "^fc1$"
+legs = 8
+priority = -1
+[[rule]]
+layers = "."
+layout = "o8 i8 o8 i8"
+ratio = 2.5
+"#;
+
 fn settings(more: &[String]) -> Settings {
     let name = ["adntn-compile".to_owned()];
     Settings::read(name.iter().chain(more).map(OsString::from)).unwrap()
@@ -86,6 +104,9 @@ fn said_again(settings: &Settings, options: &Options) -> String {
 fn arguments_are_consistent() {
     Args::command().debug_assert();
     command().debug_assert();
+    for id in ORDINARY {
+        assert!(arguments().iter().any(|arg| arg.get_id().as_str() == *id), "there is no argument {id}");
+    }
 }
 
 #[test]
@@ -121,8 +142,8 @@ fn a_key_in_a_file_does_what_the_option_does() {
         for value in *values {
             let by_option = settings(&[format!("--{key}={value}")]);
             let file = tempfile::NamedTempFile::new().unwrap();
-            let written = match super::super::config::Kind::of(&arg) {
-                super::super::config::Kind::Text => toml::Value::String((*value).to_owned()).to_string(),
+            let written = match Kind::of(&arg) {
+                Kind::Text => toml::Value::String((*value).to_owned()).to_string(),
                 _ => continue,
             };
             std::fs::write(file.path(), format!("{key} = {written}\n")).unwrap();
@@ -150,14 +171,44 @@ proptest! {
             line.extend(chosen.map(|index| format!("--{key}={}", index.get(values))));
         }
         line.extend(rules.iter().map(|index| format!("--generator={}", index.get(RULES))));
+        if !line.iter().any(|arg| arg == "--fit=end-to-end") {
+            // Settings of training are refused then.
+            let training: Vec<Arg> = arguments().into_iter().filter(is_of_training).collect();
+            let is_one = |line: &str| training.iter().any(|arg| line.starts_with(&format!("--{}=", arg.get_long().unwrap())));
+            line.retain(|arg| !is_one(arg));
+            line.retain(|arg| !arg.contains("ratio:"));
+        }
         if let Some(odd) = odd {
             line.retain(|arg| !arg.starts_with("--layers=") && !arg.starts_with("--report="));
             line.extend([format!("--layers={}", regex::escape(&odd)), format!("--report={odd}")]);
         }
         let settings = settings(&line);
-        // Settings of training without training are refused.
+        // Some need others beside them.
         if let Ok(options) = settings.options() {
             prop_assert_eq!(said(&options), said_again(&settings, &options));
+        }
+    }
+
+    #[test]
+    fn any_text_is_read_or_refused(
+        head in "[a-z-]{0,12}|\\PC{0,8}",
+        cuts in proptest::collection::vec((any::<Index>(), any::<Index>(), "[\\[\\]{}\"'=#.,\n a-z0-9_-]{0,3}"), 0..4),
+    ) {
+        let mut text: Vec<char> = EXAMPLE.chars().collect();
+        for (start, length, put) in cuts {
+            let start = start.index(text.len());
+            let end = (start + length.index(12)).min(text.len());
+            text.splice(start..end, put.chars());
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), head + &String::from_iter(text)).unwrap();
+        let line = ["adntn-compile".into(), "--config".into(), OsString::from(file.path())];
+        match Settings::read(line) {
+            Ok(settings) => drop(settings.options()),
+            Err(Refusal::File(error)) => {
+                prop_assert!(error.to_string().contains(&file.path().display().to_string()), "{error}");
+            }
+            Err(Refusal::CommandLine(error)) => prop_assert!(false, "{error}"),
         }
     }
 }
