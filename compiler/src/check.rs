@@ -7,6 +7,7 @@ use regex::Regex;
 
 use crate::error::Error;
 use crate::options::Options;
+use crate::training::FitKind;
 
 /// Names of layers shown to whoever named none of them.
 const SHOWN_LAYERS: usize = 6;
@@ -24,6 +25,14 @@ pub(crate) fn options(options: &Options) -> Result<(), Error> {
             "the confidence is {}: give a share above 0 and below 1, such as 0.95 or 95%",
             options.confidence
         )));
+    }
+    if options.time.is_some_and(|time| time.is_zero()) {
+        return Err(Error::Usage("the time is 0: nothing can be found in it, give some seconds at least".into()));
+    }
+    if options.time.is_some() && options.fit == FitKind::EndToEnd {
+        return Err(Error::Usage(
+            "a time is given for an end-to-end fit, whose length is its number of passes: give --epochs instead".into(),
+        ));
     }
     if options.bond == Some(0) {
         return Err(Error::Usage("the bond dimension is 0: give 1 or more".into()));

@@ -1,6 +1,7 @@
 //! The end-to-end fit of a compilation: which part of the model is trained, on what, and what comes of it.
 
 mod ladder;
+mod recipe;
 mod tail;
 
 use std::collections::BTreeMap;
@@ -23,7 +24,7 @@ use crate::options::Options;
 use crate::report::TrainingReport;
 use crate::select::Choice;
 use crate::training::{LossKind, Training};
-pub(crate) use ladder::Ladder;
+pub(crate) use ladder::{Ladder, Rung, Trained as Taught};
 use tail::Tail;
 
 /// What a fit through the network leaves behind besides the generators, which the layers have adopted.
@@ -134,7 +135,8 @@ impl Fit<'_, '_> {
         };
         let resumed_at = resume.as_ref().map(|state| state.step);
         let checkpoint = training.checkpoint.as_deref().map(|path| (path, &identity));
-        let mut trained = train(&problem, student, resume, &mut Watch { observer, checkpoint })?;
+        let mut trained =
+            train(&problem, student, resume, &mut Watch { observer, checkpoint, least: None, hopeless: false })?;
         // What is reported is what is written: cores as they are stored.
         for (&index, part) in self.wanted.iter().zip(&mut trained.parts) {
             if let Part::Generator { generator, .. } = part {
@@ -198,10 +200,34 @@ impl Fit<'_, '_> {
         budget: &mut Budget,
         observer: &mut dyn Observer,
     ) -> Result<Samples, Error> {
-        let values: Vec<String> = self.tail.frontier.iter().chain(&self.tail.outputs).cloned().collect();
-        let tapped = tapped_model(self.model, Patch::default(), &values)?;
+        self.run_frozen(self.model, &self.tail.frontier, data, augmented, budget, observer)
+    }
+
+    /// The outputs of `teacher` for the samples of [`Fit::cache`], and nothing else.
+    fn teach(
+        &self,
+        teacher: &Model,
+        data: &adntn_fit::data::Dataset,
+        augmented: bool,
+        budget: &mut Budget,
+        observer: &mut dyn Observer,
+    ) -> Result<Samples, Error> {
+        self.run_frozen(teacher, &[], data, augmented, budget, observer)
+    }
+
+    fn run_frozen(
+        &self,
+        model: &Model,
+        frontier: &[String],
+        data: &adntn_fit::data::Dataset,
+        augmented: bool,
+        budget: &mut Budget,
+        observer: &mut dyn Observer,
+    ) -> Result<Samples, Error> {
+        let values: Vec<String> = frontier.iter().chain(&self.tail.outputs).cloned().collect();
+        let tapped = tapped_model(model, Patch::default(), &values)?;
         let runner = Loaded::new(tapped.bytes)?.into_runner(data)?;
-        let (inputs, outputs) = tapped.positions.split_at(self.tail.frontier.len());
+        let (inputs, outputs) = tapped.positions.split_at(frontier.len());
         let places = Places { inputs, outputs };
         let mut augment = self.options.training.augment.clone();
         augment.seed = self.options.seed;
@@ -353,15 +379,28 @@ impl Fit<'_, '_> {
 struct Watch<'w> {
     observer: &'w mut dyn Observer,
     checkpoint: Option<(&'w std::path::Path, &'w Identity)>,
+    /// The quality that is wanted and the loss that is allowed; a fit that is far from it is ended.
+    least: Option<(f64, f64)>,
+    hopeless: bool,
 }
+
+/// Share of its steps after which a fit is looked at for whether it gets anywhere, and what it may then lose beyond what is
+/// allowed: a multiple of that, or so much at least.
+const LOOKED_AT: f64 = 0.35;
+const STILL_LOST: f64 = 3.0;
+const STILL_LOST_AT_LEAST: f64 = 0.02;
 
 impl Control for Watch<'_> {
     fn progress(&mut self, progress: &Progress) {
+        if let Some((wanted, loss)) = self.least {
+            let looked_at = progress.step as f64 >= LOOKED_AT * progress.steps as f64 && progress.epoch > 1;
+            self.hopeless |= looked_at && progress.best.quality < wanted - (STILL_LOST * loss).max(STILL_LOST_AT_LEAST);
+        }
         self.observer.event(Event::Train(*progress));
     }
 
     fn stop(&mut self) -> bool {
-        self.observer.stop()
+        self.hopeless || self.observer.stop()
     }
 
     fn checkpoint(&mut self, state: &State) -> Result<(), adntn_fit::Error> {

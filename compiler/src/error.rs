@@ -45,6 +45,20 @@ pub enum Error {
         /// The most that was allowed.
         tolerance: f64,
     },
+    /// Nothing that was found is as small as was asked for.
+    #[error(
+        "nothing within the tolerance of {:.3}% is as small as {most} bytes, so nothing is written: the smallest found takes \
+         {smallest} bytes; raise --max-size, --tolerance or --time",
+        tolerance * 100.0
+    )]
+    TooLarge {
+        /// The most bytes that were allowed.
+        most: u64,
+        /// Bytes of the smallest file found.
+        smallest: u64,
+        /// The loss of quality that was allowed, as a share.
+        tolerance: f64,
+    },
     /// An output of the result is constant where the original's is not.
     #[error(
         "output `{output}` of the compiled model is dead: constant, or of another shape, where the original's is not; nothing is written"
@@ -123,7 +137,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Internal(_) => 1,
-            Error::OutsideTolerance { .. } | Error::DeadOutput { .. } => 3,
+            Error::OutsideTolerance { .. } | Error::DeadOutput { .. } | Error::TooLarge { .. } => 3,
             Error::Interrupted => 130,
             _ => 2,
         }

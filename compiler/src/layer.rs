@@ -1,5 +1,6 @@
 //! What is known of one replaceable layer during the search: its starts and fits, made once and kept.
 
+mod derive;
 mod make;
 mod numbers;
 mod patches;

@@ -16,8 +16,10 @@ const RANKS: [usize; 32] = [
     1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320,
     384, 448, 512,
 ];
-/// Weights with more elements are offered every other rank only: each takes a second.
+/// Weights with more elements are offered every fourth rank only, with factors in 4 bits: each takes a second.
 const MANY: usize = 1 << 21;
+/// Ranks beyond this are not tried for such weights: what is not of low rank by then is better off in digits.
+const MOST_OF_MANY: usize = 128;
 /// Digits that factors of low rank are offered in: coarser ones lose more than a lower rank does.
 const FACTORS: [Digits; 2] = [Digits::Sixteen, Digits::Bytes];
 /// Elements of weights that networks are tried for beside digits: below, their nodes take more bytes than they save; beyond, layer
@@ -155,12 +157,16 @@ pub(crate) fn families(candidate: &Candidate, options: &Options, takes_digits: b
     if takes_digits && !options.asks_for_networks() && candidate.bytes < FOLDABLE_BYTES {
         all.push(Family::Digits((0..Digits::ALL.len()).collect()));
         let most = candidate.outputs.min(candidate.inputs) / 2;
+        let most = if candidate.elements() > MANY { most.min(MOST_OF_MANY) } else { most };
         for digits in FACTORS {
             let fits = |&&rank: &&usize| {
                 let parameters = rank * (candidate.outputs + candidate.inputs);
                 rank <= most && digits.bytes(parameters) < Digits::Sixteen.bytes(candidate.elements())
             };
-            let every = if candidate.elements() > MANY { 2 } else { 1 };
+            if candidate.elements() > MANY && digits != Digits::Sixteen {
+                continue;
+            }
+            let every = if candidate.elements() > MANY { 4 } else { 1 };
             let ranks: Vec<usize> = RANKS.iter().filter(fits).step_by(every).copied().collect();
             if !ranks.is_empty() {
                 all.push(Family::LowRank(digits, ranks));

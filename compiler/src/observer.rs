@@ -4,6 +4,7 @@ use adntn_fit::distill::Progress;
 
 /// A step of a compilation.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum Event<'a> {
     /// A new phase began, such as `calibrating`.
     Phase(&'a str),
@@ -26,6 +27,13 @@ pub enum Event<'a> {
         weights: u64,
         /// Their own parameters.
         parameters: u64,
+    },
+    /// A choice is to be trained through the network.
+    Attempt {
+        /// Bytes of all replaced weights in it.
+        bytes: u64,
+        /// Bytes of all replaced weights in the smallest choice that passed so far, and its loss of quality.
+        best: Option<(u64, f64)>,
     },
     /// Values of the frozen part of the model are being computed.
     Cache {

@@ -1,6 +1,7 @@
 //! What to compile and how.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use adntn_fit::data::ImageOptions;
 use adntn_fit::layerwise::Effort;
@@ -8,6 +9,7 @@ use adntn_fit::quality::{CustomMetric, Metric};
 use adntn_networks::{Activation, KernelLegs, Topology};
 use regex::Regex;
 
+use crate::goal::SearchEffort;
 use crate::layout::LayoutChoice;
 use crate::probe::Probe;
 use crate::rules::GeneratorChoice;
@@ -115,6 +117,14 @@ pub struct Options {
     pub legs: Option<usize>,
     /// Work spent on each fit.
     pub effort: Effort,
+    /// Wall-clock time for the whole compilation, more or less: the search ends so that the final test fits in. Results then
+    /// depend on the machine.
+    pub time: Option<Duration>,
+    /// Work spent on the search.
+    pub search_effort: SearchEffort,
+    /// End the search as soon as the output takes no more bytes than this, with its external data, and take the safest choice that
+    /// does; nothing is written where nothing found is that small.
+    pub max_size: Option<u64>,
     /// Stop after finding the candidates; nothing is fitted or written.
     pub dry_run: bool,
     /// Store the output's tensors in a file of their own beside the model, whatever its size, unless the files would be
@@ -182,6 +192,9 @@ impl Options {
             generators: Vec::new(),
             legs: None,
             effort: Effort::default(),
+            time: None,
+            search_effort: SearchEffort::default(),
+            max_size: None,
             dry_run: false,
             external_data: false,
             probe: None,

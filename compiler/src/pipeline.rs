@@ -13,6 +13,7 @@ use adntn_passes::{Candidate, FindOptions, Survey, find_candidates_with};
 use crate::data::Samples;
 use crate::endtoend::Ladder;
 use crate::error::Error;
+use crate::goal::Timed;
 use crate::layer::Layer;
 use crate::observer::{Event, Observer};
 use crate::options::Options;
@@ -23,7 +24,7 @@ use crate::select::{Choice, Search, Selection, by_weight_error};
 use crate::settle::{Settled, settle};
 use crate::training::FitKind;
 use crate::trial::Bench;
-use crate::{certify, check, describe, endtoend, layout, menu, paths, quality, verify};
+use crate::{certify, check, describe, endtoend, goal, layout, menu, paths, quality, verify};
 
 /// Compiles a model as `options` say: the report, and the model staged unless this is a dry run.
 pub(crate) fn run(options: &Options, observer: &mut dyn Observer) -> Result<(Report, Option<Staged>), Error> {
@@ -33,6 +34,7 @@ pub(crate) fn run(options: &Options, observer: &mut dyn Observer) -> Result<(Rep
         notes: Vec::new(),
         obstacle: None,
         seconds: Vec::new(),
+        begun: Instant::now(),
         since: Instant::now(),
         phase: None,
     };
@@ -57,6 +59,7 @@ struct Run<'o> {
     /// Why the model cannot be run.
     obstacle: Option<String>,
     seconds: Vec<PhaseTime>,
+    begun: Instant,
     since: Instant,
     phase: Option<&'static str>,
 }
@@ -100,6 +103,10 @@ impl Run<'_> {
         let Settled { patch, rest, notes } = settle(&model, &mut layers, &mut decision.choice, rest)?;
         self.notes.extend(notes);
         let staged = self.stage(&model, &patch)?;
+        if let Some(most) = self.options.max_size.filter(|&most| total(&staged) > most) {
+            let tolerance = self.options.tolerance;
+            return Err(Error::TooLarge { most, smallest: total(&staged), tolerance });
+        }
 
         self.enter("verifying");
         let emitted = staged.model()?;
@@ -208,10 +215,17 @@ impl Run<'_> {
             return Ok(Decision { selection, choice });
         };
         let bench = Bench::new(model, samples.selection.clone(), &samples.yardstick)?;
-        let ladder = Ladder::new(model, samples, self.options);
+        let ladder = Ladder::new(model, layers, samples, self.options)?;
         let (options, losses) = (self.options, BTreeMap::new());
-        let mut search = Search { layers, bench: &bench, options, observer: self.observer, losses };
+        let candidates: Vec<&Candidate> = layers.iter().map(|layer| layer.candidate).collect();
+        let enough =
+            options.max_size.map(|most| goal::bytes_for_layers(model.size_bytes(), &candidates, most).unwrap_or(0));
+        let mut timed = Timed::new(self.observer, self.begun, options.time);
+        let mut search = Search { layers, bench: &bench, options, observer: &mut timed, losses, enough };
         let mut selection = search.run(ladder)?;
+        if timed.is_up && selection.stopped == StopReason::Interrupted {
+            selection.stopped = StopReason::Time;
+        }
         drop(bench);
 
         self.enter("checking on held-out samples");

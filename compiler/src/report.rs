@@ -334,6 +334,10 @@ pub enum StopReason {
     Given,
     /// The caller asked for an end; the best found so far was taken.
     Interrupted,
+    /// The time was up; the best found so far was taken.
+    Time,
+    /// The size asked for was reached.
+    Size,
 }
 
 /// Time of a phase.

@@ -6,6 +6,8 @@
 //! real losses, then moved step by step with fitted networks, then turned further for one layer after the other. What comes of it
 //! is a sequence from choices that are safer than the selection samples ask for to the boldest they let pass, for the final test.
 
+mod climb;
+
 use std::collections::BTreeMap;
 
 use adntn_fit::quality::Verdict;
@@ -30,13 +32,9 @@ const PROBED: f64 = 0.1;
 const EXTRA: usize = 4;
 /// Positions below the boldest at which safer choices are offered to the final test, which has to show more than selection.
 const SAFER: [usize; 10] = [16, 13, 10, 8, 6, 5, 4, 3, 2, 1];
-/// The same where there are networks to be fitted that have so many elements that every fit takes long.
-const SAFER_OF_LARGE: [usize; 2] = [6, 3];
+/// The same where what is trained comes in between, or networks have so many elements that every fit takes long.
+const SAFER_FEW: [usize; 2] = [6, 3];
 const LARGE: usize = 1 << 18;
-/// A rung of the ladder has at most this share of the bytes of the one before.
-const RUNG: f64 = 0.85;
-/// Rungs in a row that may fail before the ladder ends: a single one may be chance.
-const MOST_FAILURES: usize = 2;
 /// Most choices the final test is given; of more, those in between are left out.
 const MOST_TESTED: usize = 16;
 
@@ -58,6 +56,8 @@ pub(crate) struct Search<'s, 'a, 'm> {
     pub(crate) observer: &'s mut dyn Observer,
     /// Losses of the choices that were measured.
     pub(crate) losses: BTreeMap<Choice, f64>,
+    /// Bytes of all layers at which the search is at its goal, if it has one.
+    pub(crate) enough: Option<u64>,
 }
 
 /// What a trial came to.
@@ -75,26 +75,47 @@ impl Search<'_, '_, '_> {
             return Ok(Selection { accepted: Vec::new(), stopped: StopReason::NoGain });
         }
         let mut accepted: Vec<Choice> = Vec::new();
-        let mut stopped = self.search(&mut accepted)?;
-        if let (Some(mut ladder), true) = (ladder, stopped != StopReason::Interrupted) {
-            stopped = self.climb(&mut ladder, &mut accepted)?.unwrap_or(stopped);
+        let mut positions = vec![None; self.layers.len()];
+        let mut ended = self.search(&mut accepted, &mut positions, ladder.is_some())?;
+        let found = accepted.len();
+        if let (Some(mut ladder), None, false) = (ladder, ended, self.is_enough(&accepted)) {
+            ended = self.climb(&mut ladder, &mut accepted)?;
         }
+        let stopped = match ended {
+            _ if self.is_enough(&accepted) => StopReason::Size,
+            Some(reason) => reason,
+            None if accepted.len() > found => StopReason::Tolerance,
+            None => self.refine(&mut accepted, &mut positions)?,
+        };
         accepted.retain(|c| c.iter().any(Option::is_some));
         accepted.dedup();
-        let accepted = self.undominated(accepted);
+        let mut accepted = self.undominated(accepted);
+        if self.is_enough(&accepted) {
+            // The safest of those that are small enough.
+            let first = accepted.iter().position(|choice| self.enough.is_some_and(|most| self.bytes(choice) <= most));
+            accepted = first.map(|first| accepted.split_off(first)).unwrap_or_default();
+            accepted.truncate(1);
+        }
         Ok(Selection { accepted: thinned(accepted), stopped })
     }
 
-    /// Fills `accepted` and says what ended it.
-    fn search(&mut self, accepted: &mut Vec<Choice>) -> Result<StopReason, Error> {
+    /// Fills `accepted`, and `positions` with where the dial then stands; a reason where the caller ended it. What is trained
+    /// through the network afterwards needs fewer choices to fall back on.
+    fn search(
+        &mut self,
+        accepted: &mut Vec<Choice>,
+        positions: &mut [Option<usize>],
+        is_trained_next: bool,
+    ) -> Result<Option<StopReason>, Error> {
+        const ENDED: Option<StopReason> = Some(StopReason::Interrupted);
         for index in 0..self.layers.len() {
             self.layers[index].price(self.observer)?;
             if self.observer.stop() {
-                return Ok(StopReason::Interrupted);
+                return Ok(ENDED);
             }
             self.measure_sensitivity(index)?;
         }
-        let Some(mut at) = self.bisect(accepted)? else { return Ok(StopReason::Interrupted) };
+        let Some(mut at) = self.bisect(accepted)? else { return Ok(ENDED) };
         accepted.clear();
         // With fits a finer start may turn out to be needless, or, after overfitting, a coarser one too coarse.
         while let Some(position) = at {
@@ -105,26 +126,26 @@ impl Search<'_, '_, '_> {
                     break;
                 }
                 Trial::Refused => at = position.checked_sub(1),
-                Trial::Ended => return Ok(StopReason::Interrupted),
+                Trial::Ended => return Ok(ENDED),
             }
         }
-        let Some(found) = at else { return self.refine(accepted, &mut vec![None; self.layers.len()]) };
-        if self.safer(found, accepted)? {
-            return Ok(StopReason::Interrupted);
+        let Some(found) = at else { return Ok(None) };
+        if self.safer(found, accepted, is_trained_next)? {
+            return Ok(ENDED);
         }
-        let mut positions = vec![at; self.layers.len()];
+        positions.fill(at);
         for position in found + 1..(found + 1 + EXTRA).min(POSITIONS) {
             let choice = self.choice(position)?;
             if accepted.last() != Some(&choice) {
                 match self.trial(&choice, true)? {
                     Trial::Accepted => accepted.push(choice),
                     Trial::Refused => break,
-                    Trial::Ended => return Ok(StopReason::Interrupted),
+                    Trial::Ended => return Ok(ENDED),
                 }
             }
             positions.fill(Some(position));
         }
-        self.refine(accepted, &mut positions)
+        Ok(None)
     }
 
     /// What a relative error of one layer does to the outputs, per unit, by a run with this layer replaced.
@@ -167,10 +188,10 @@ impl Search<'_, '_, '_> {
     }
 
     /// Puts fitted choices of finer positions before the one accepted at `found`, the safest first.
-    fn safer(&mut self, found: usize, accepted: &mut Vec<Choice>) -> Result<bool, Error> {
+    fn safer(&mut self, found: usize, accepted: &mut Vec<Choice>, few: bool) -> Result<bool, Error> {
         let fitted = self.layers.iter().filter(|l| !l.offers_digits());
         let elements: usize = fitted.map(|l| l.candidate.elements()).sum();
-        let offsets = if elements > LARGE { &SAFER_OF_LARGE[..] } else { &SAFER[..] };
+        let offsets = if few || elements > LARGE { &SAFER_FEW[..] } else { &SAFER[..] };
         let mut before = Vec::new();
         // From the boldest on, so that an end by the caller leaves the most useful ones.
         for offset in offsets.iter().rev() {
@@ -230,6 +251,12 @@ impl Search<'_, '_, '_> {
         Ok(if all { StopReason::Smallest } else { StopReason::Tolerance })
     }
 
+    /// Whether the last choice is as small as was asked for.
+    fn is_enough(&self, accepted: &[Choice]) -> bool {
+        let last = accepted.last();
+        self.enough.zip(last).is_some_and(|(most, choice)| self.bytes(choice) <= most)
+    }
+
     /// Bytes of all layers.
     fn bytes(&self, choice: &Choice) -> u64 {
         let of = |(layer, key): (&Layer<'_>, &Option<Key>)| key.map_or(layer.candidate.bytes, |key| layer.bytes(key));
@@ -251,39 +278,6 @@ impl Search<'_, '_, '_> {
         }
         kept.reverse();
         kept
-    }
-
-    /// Trains the last accepted choice and bolder and bolder ones through the network, as long as they pass, and puts them behind
-    /// it.
-    fn climb(&mut self, ladder: &mut Ladder<'_>, accepted: &mut Vec<Choice>) -> Result<Option<StopReason>, Error> {
-        let mut most = accepted.last().map_or(f64::INFINITY, |choice| self.bytes(choice) as f64);
-        let mut failures = 0;
-        for position in 0..POSITIONS {
-            let choice = self.choice(position)?;
-            let size = self.bytes(&choice) as f64;
-            if size > most || choice.iter().all(Option::is_none) {
-                continue;
-            }
-            if self.observer.stop() {
-                return Ok(Some(StopReason::Interrupted));
-            }
-            let Some(trained) = ladder.train(self.layers, &choice, self.observer)? else {
-                return Ok(self.observer.stop().then_some(StopReason::Interrupted));
-            };
-            match self.trial(&trained, false)? {
-                Trial::Accepted => {
-                    failures = 0;
-                    accepted.push(trained);
-                }
-                Trial::Refused => failures += 1,
-                Trial::Ended => return Ok(Some(StopReason::Interrupted)),
-            }
-            if failures >= MOST_FAILURES {
-                break;
-            }
-            most = RUNG * size;
-        }
-        Ok(None)
     }
 
     fn choice(&mut self, position: usize) -> Result<Choice, Error> {

@@ -14,11 +14,17 @@ const KEEP_ROWS: f64 = 0.5;
 /// Rows are condensed in pieces of about this many elements.
 const PIECE: usize = 1 << 22;
 
+/// Rows beyond this, as a multiple of their length, say hardly more, and a convolution has many of them.
+const ENOUGH: usize = 8;
+/// Rows that are always taken.
+const ALWAYS: usize = 1 << 14;
+
 /// Collects activation rows of a layer; [`finish`](GramBuilder::finish) turns them into a [`Gram`].
 #[derive(Debug)]
 pub struct GramBuilder {
     features: usize,
     rows: usize,
+    offered: usize,
     pending: Vec<f32>,
     condensed: Option<Condensed>,
     sum: Vec<f64>,
@@ -64,6 +70,7 @@ impl GramBuilder {
         GramBuilder {
             features,
             rows: 0,
+            offered: 0,
             pending: Vec::new(),
             condensed: None,
             sum: vec![0.0; features],
@@ -71,8 +78,12 @@ impl GramBuilder {
         }
     }
 
-    /// Adds rows (row-major, `features` columns).
+    /// Adds rows (row-major, `features` columns), unless there are enough of them.
     pub fn add(&mut self, rows: &[f32]) {
+        self.offered += rows.len() / self.features.max(1);
+        if self.rows >= ALWAYS.max(ENOUGH * self.features) && self.variation.silent().is_none() {
+            return;
+        }
         for row in rows.chunks_exact(self.features.max(1)) {
             for (s, &v) in self.sum.iter_mut().zip(row) {
                 *s += f64::from(v);
@@ -164,7 +175,7 @@ impl GramBuilder {
             Moments::Dense(c) => c.par_iter_mut().for_each(|v| *v *= unit as f32),
             Moments::Rows(x) => x.par_iter_mut().for_each(|v| *v *= unit.sqrt() as f32),
         }
-        Ok(Gram { features: self.features, rows: self.rows, mean, ridge, moments })
+        Ok(Gram { features: self.features, rows: self.offered, mean, ridge, moments })
     }
 }
 
@@ -195,7 +206,7 @@ impl Gram {
         self.features
     }
 
-    /// How many activation rows the statistics rest on.
+    /// How many activation rows the samples gave; the statistics rest on some of them where they are many.
     #[must_use]
     pub fn rows(&self) -> usize {
         self.rows

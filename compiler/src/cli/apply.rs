@@ -30,6 +30,9 @@ impl Settings {
         options.confidence = args.confidence;
         options.layers.clone_from(&args.layers);
         options.exclude.clone_from(&args.exclude);
+        options.time = args.time;
+        options.search_effort = args.effort;
+        options.max_size = args.max_size;
         options.bond = number(args.bond);
         options.activation = args.activation;
         options.core_type = args.core_type;
@@ -64,7 +67,7 @@ impl Settings {
 
     fn training(&self) -> Training {
         let args = &self.args;
-        let changed = args.augment_flip || args.augment_shift > 0;
+        let changed = self.changes_images();
         Training {
             ratio: args.ratio,
             epochs: number(args.epochs),
@@ -79,6 +82,7 @@ impl Settings {
                 copies: if changed { args.augment_copies.map_or(1, usize::from) } else { 0 },
                 flip: args.augment_flip,
                 shift: usize::from(args.augment_shift),
+                warp: usize::from(args.augment_warp),
                 channels_last: args.channels_last,
                 seed: args.seed,
             },
@@ -89,14 +93,18 @@ impl Settings {
         }
     }
 
+    fn changes_images(&self) -> bool {
+        let args = &self.args;
+        args.augment_flip || args.augment_shift > 0 || args.augment_warp > 0
+    }
+
     /// Settings of training say nothing where nothing is trained, and some say nothing by themselves.
     fn check_training(&self) -> Result<(), Error> {
         let args = &self.args;
         if args.fit == FitKind::EndToEnd {
-            let augmented = args.augment_flip || args.augment_shift > 0;
             return match (self.given("augment_copies"), self.given("resume")) {
-                (Some(name), _) if !augmented => Err(Error::Usage(format!(
-                    "{name} changes nothing by itself: give --augment-flip or --augment-shift too"
+                (Some(name), _) if !self.changes_images() => Err(Error::Usage(format!(
+                    "{name} changes nothing by itself: give --augment-flip, --augment-shift or --augment-warp too"
                 ))),
                 (_, Some(name)) if args.checkpoint.is_none() => {
                     Err(Error::Usage(format!("{name} has nothing to go on from: give --checkpoint FILE too")))

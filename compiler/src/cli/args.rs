@@ -4,14 +4,15 @@
 //! those in [`NO_SETTINGS`](super::settings::NO_SETTINGS) is a key of files of settings too, and in what `--print-config` prints.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use adntn_compiler::{
-    Activation, CoreType, FitKind, GeneratorChoice, KernelLegs, LayoutChoice, LossKind, Metric, Topology,
+    Activation, CoreType, FitKind, GeneratorChoice, KernelLegs, LayoutChoice, LossKind, Metric, SearchEffort, Topology,
 };
 use clap::ArgAction;
 use regex::Regex;
 
-use super::values::{confidence, metric, named, number, positive, ratio, share, size, weighted};
+use super::values::{bytes, confidence, metric, named, number, positive, ratio, share, size, time, weighted};
 
 /// The arguments that `--help` shows; `--help-all` shows all.
 pub(super) const ORDINARY: &[&str] = &[
@@ -23,6 +24,9 @@ pub(super) const ORDINARY: &[&str] = &[
     "tolerance",
     "metric",
     "confidence",
+    "time",
+    "effort",
+    "max_size",
     "layers",
     "exclude",
     "report",
@@ -147,6 +151,24 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SHARE", default_value = "95%", value_parser = confidence, help_heading = "Quality")]
     pub(super) confidence: f64,
 
+    /// Time for the whole compilation, such as 90s, 10m or 1h.
+    ///
+    /// The search ends in time with the best found so far.
+    #[arg(long, value_name = "TIME", value_parser = time, help_heading = "Search")]
+    pub(super) time: Option<Duration>,
+
+    /// How much the search tries: quick, normal or max.
+    ///
+    /// With quick nothing is trained; normal trains small models for minutes.
+    #[arg(long, value_name = "LEVEL", value_parser = named::<SearchEffort>, default_value = "normal", help_heading = "Search")]
+    pub(super) effort: SearchEffort,
+
+    /// End as soon as the file takes no more than this, such as 500kB.
+    ///
+    /// Of what was found at that size, the one with the least loss is taken.
+    #[arg(long, value_name = "BYTES", value_parser = bytes, help_heading = "Search")]
+    pub(super) max_size: Option<u64>,
+
     /// Consider only layers whose name or weight matches.
     #[arg(long, value_name = "REGEX", help_heading = "Search")]
     pub(super) layers: Option<Regex>,
@@ -268,6 +290,10 @@ pub(crate) struct Args {
     /// Train on images shifted by up to so many pixels too.
     #[arg(long, value_name = "PIXELS", default_value_t = 0, help_heading = TRAINING)]
     pub(super) augment_shift: u8,
+
+    /// Train on images turned, stretched, slanted and bent too: so many percent of 14 degrees, 15% and 5%.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, help_heading = TRAINING)]
+    pub(super) augment_warp: u8,
 
     /// Changed copies of every image; 1 by default where images are changed.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..), help_heading = TRAINING)]

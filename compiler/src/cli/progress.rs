@@ -7,6 +7,7 @@ use std::time::Duration;
 use adntn_compiler::{Event, Observer, Progress};
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::text::bytes as size;
 use super::{plain, say};
 
 /// Follows a compilation on standard error.
@@ -16,8 +17,8 @@ pub(crate) struct Bars {
     lines: bool,
     phase: String,
     trials: usize,
-    /// How many times fewer parameters the weights in training have.
-    ratio: f64,
+    /// What is in training.
+    what: String,
     /// The last pass that a line was written for.
     passes: usize,
     stop: Arc<AtomicBool>,
@@ -30,7 +31,7 @@ impl Bars {
         let bar = ProgressBar::with_draw_target(None, target);
         let lines = bar.is_hidden() && !quiet;
         bar.enable_steady_tick(Duration::from_millis(120));
-        Bars { bar, lines, phase: String::new(), trials: 0, ratio: 1.0, passes: 0, stop }
+        Bars { bar, lines, phase: String::new(), trials: 0, what: String::new(), passes: 0, stop }
     }
 
     pub(crate) fn finish(&self) {
@@ -51,8 +52,8 @@ impl Bars {
     fn train(&mut self, p: &Progress) {
         let left = HumanDuration(Duration::from_secs_f64(p.seconds_left)).to_string();
         let message = format!(
-            "training at {:.0}x, pass {}/{}: loss {:.4}, quality {:.2}% (best {:.2}%)",
-            self.ratio,
+            "training {}, pass {}/{}: loss {:.4}, quality {:.2}% (best {:.2}%)",
+            self.what,
             p.epoch,
             p.epochs,
             p.loss,
@@ -100,13 +101,21 @@ impl Observer for Bars {
                 self.bar.set_position(done as u64);
             }
             Event::Generators { weights, parameters } => {
-                self.ratio = weights as f64 / parameters.max(1) as f64;
+                let ratio = weights as f64 / parameters.max(1) as f64;
+                self.what = format!("at {ratio:.0}x");
                 if self.lines {
-                    say(&format!(
-                        "generators in place of {weights} parameters: {parameters} ({:.0}x fewer)",
-                        self.ratio
-                    ));
+                    say(&format!("generators in place of {weights} parameters: {parameters} ({ratio:.0}x fewer)"));
                 }
+            }
+            Event::Attempt { bytes, best } => {
+                (self.passes, self.what) = (0, size(bytes));
+                let best = best.map_or(String::new(), |(bytes, loss)| {
+                    format!(" (so far {} with {:.2}% lost)", size(bytes), loss * 100.0)
+                });
+                if self.lines {
+                    say(&format!("trying {}{best}", self.what));
+                }
+                self.what.push_str(&best);
             }
             Event::Train(p) => self.train(&p),
             Event::Trial { loss, bytes, accepted } => {
@@ -121,6 +130,7 @@ impl Observer for Bars {
                     loss * 100.0
                 ));
             }
+            _ => {}
         }
     }
 

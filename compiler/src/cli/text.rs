@@ -108,6 +108,9 @@ fn stopped(report: &Report) -> &'static str {
         Some(StopReason::Unsuitable) => "; no weight could be replaced: see the reasons above",
         Some(StopReason::Given) => "",
         Some(StopReason::Interrupted) => "; interrupted: the best found so far",
+        Some(StopReason::Time) if any => "; the time was up: the best found so far",
+        Some(StopReason::Time) => "; the time was up before anything smaller was found",
+        Some(StopReason::Size) => "; as small as was asked for",
         Some(StopReason::Unmeasured) => "; held to the weight error, quality not measured",
         None => "",
     }
@@ -282,7 +285,7 @@ pub(super) fn count(n: u64) -> String {
 }
 
 /// Bytes in decimal units.
-fn bytes(n: u64) -> String {
+pub(super) fn bytes(n: u64) -> String {
     match n {
         0..1_000 => format!("{n} B"),
         1_000..1_000_000 => format!("{:.1} kB", n as f64 / 1e3),

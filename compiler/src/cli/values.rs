@@ -1,5 +1,7 @@
 //! Values of options, read from text.
 
+use std::time::Duration;
+
 use adntn_compiler::Metric;
 
 /// Parses `0.01` or `1%`.
@@ -40,6 +42,40 @@ pub(super) fn ratio(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "give a number of 1 or more".into())
 }
 
+/// Parses `90`, `90s`, `10m` or `1.5h`.
+pub(super) fn time(text: &str) -> Result<Duration, String> {
+    let wanted = || "give a time such as 90s, 10m or 1.5h".to_owned();
+    let text = text.trim();
+    let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len()));
+    let seconds = match unit {
+        "" | "s" | "sec" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(wanted()),
+    };
+    let time = number.trim().parse::<f64>().map_err(|_| wanted())? * seconds;
+    Duration::try_from_secs_f64(time).ok().filter(|time| !time.is_zero()).ok_or_else(wanted)
+}
+
+/// Parses `16000`, `16kB`, `1.3MB` or `16KiB`.
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
+    let wanted = || "give a number of bytes such as 16000, 16kB or 1.3MB".to_owned();
+    let text = text.trim();
+    let (number, unit) = text.split_at(text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len()));
+    let each = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "k" | "kb" => 1e3,
+        "m" | "mb" => 1e6,
+        "g" | "gb" => 1e9,
+        "kib" => 1024.0,
+        "mib" => 1_048_576.0,
+        "gib" => 1_073_741_824.0,
+        _ => return Err(wanted()),
+    };
+    let bytes = number.trim().parse::<f64>().map_err(|_| wanted())? * each;
+    if (1.0..=9e15).contains(&bytes) { Ok(bytes as u64) } else { Err(wanted()) }
+}
+
 /// Parses `224` or `224x160`.
 pub(super) fn size(text: &str) -> Result<(usize, usize), String> {
     let (height, width) = text.split_once(['x', '×']).unwrap_or((text, text));
@@ -64,6 +100,18 @@ pub(super) fn named<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_and_sizes() {
+        assert_eq!(time("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(time("1.5h"), Ok(Duration::from_secs(5400)));
+        assert_eq!(time("10 m"), Ok(Duration::from_secs(600)));
+        assert!(["0", "-1s", "10 parsecs", "", "s", "NaN", "inf"].iter().all(|t| time(t).is_err()));
+        assert_eq!(bytes("16kB"), Ok(16_000));
+        assert_eq!(bytes("1.3 MB"), Ok(1_300_000));
+        assert_eq!(bytes("16KiB"), Ok(16_384));
+        assert!(["0", "-1", "1 byte or so", "", "kB", "NaN", "inf"].iter().all(|t| bytes(t).is_err()));
+    }
 
     #[test]
     fn shares_and_percent() {

@@ -1,10 +1,11 @@
-//! Distillation of bolder choices than the layer-wise search got through, one after the other, as long as it helps.
+//! Training of choices that are bolder than the layer-wise search got through: the teaching of one rung of the ladder.
 
 use adntn_families::Replacement;
 use adntn_fit::data::Dataset;
-use adntn_fit::distill::{Budget, Part, Problem, Samples, Settings, train};
+use adntn_fit::distill::{Budget, Ended, Part, Problem, Samples, Settings, train};
 use adntn_onnx::{Model, Patch};
 
+use super::recipe;
 use super::tail::{self, Tail};
 use super::{Fit, Watch};
 use crate::calibrate::samples_for_statistics;
@@ -17,21 +18,72 @@ use crate::select::{Choice, dense_patch};
 
 /// Fewer samples than this are learnt by heart instead of teaching anything.
 const FEWEST_SAMPLES: usize = 1000;
-/// Sample presentations of a rung, and the bounds on passes.
-const PRESENTATIONS: usize = 300_000;
-const PASSES: std::ops::RangeInclusive<usize> = 4..=30;
-
-/// Steps are so much smaller than those of networks, which begin far from their weights.
+/// How long a rung is that begins with new networks, and one that goes on from the last.
+const FRESH: Length = Length { passes: 12, share: 0.25, most: 4_000_000 };
+const ONWARD: Length = Length { passes: 4, share: 0.05, most: 800_000 };
+/// Passes over the samples and their copies at most.
+const PASSES: usize = 60;
+/// Steps of what is near its goal are smaller than those of networks that begin far from their weights.
 const GENTLER: f32 = 2.0 / 3.0;
+/// Work that all rungs together may take, in multiply-adds of large products: counted, not timed, so that results do not depend on
+/// the machine. Five minutes or so on two cores for a model that takes [`LIGHT`] a sample; it grows with the root of that, so
+/// that what is ten times as heavy is trained on fewer samples, but not on ten times fewer.
+const WORK: f64 = 1e14;
+const LIGHT: f64 = 5e7;
+/// Share of the work that is left, which one rung may take at most.
+const SHARE_OF_RUNG: f64 = 0.4;
+/// Work of a convolution over that of a large product with as many multiply-adds, and work of a step that a layer costs each sample
+/// whatever its size.
+const CONVOLVED: f64 = 4.0;
+const EACH: f64 = 5e5;
 
-/// Multiply-adds that all rungs together may take, and a single one: a quarter of an hour and half of it on two cores. Counted, not
-/// timed, so that results do not depend on the machine.
-const WORK: f64 = 2e13;
-const WORK_OF_RUNG: f64 = 1e13;
+/// How many presentations of samples a rung takes.
+struct Length {
+    /// So many passes over the samples are wished for at least.
+    passes: usize,
+    /// Where this share of the work that is left allows for more, so many more are taken.
+    share: f64,
+    /// Never more than this.
+    most: usize,
+}
 
-/// What rungs that replace the same layers have in common.
+impl Length {
+    fn least(&self, samples: usize) -> f64 {
+        (self.passes * samples).min(self.most) as f64
+    }
+
+    /// Presentations where a share of 1 of the work that is left would allow for `all`.
+    fn presentations(&self, all: f64, samples: usize) -> f64 {
+        let wished = self.least(samples).max(self.share * all).min(self.most as f64);
+        wished.min(SHARE_OF_RUNG * all)
+    }
+}
+
+/// What is trained, and how.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rung {
+    /// The first layer that has to be trained; those before it may be.
+    pub(crate) first: usize,
+    /// Whether it has networks that have not been trained before.
+    pub(crate) is_fresh: bool,
+}
+
+/// What came of a rung.
+pub(crate) enum Trained {
+    /// The choice after training, with keys of its own.
+    Done(Choice),
+    /// It was ended early, since it was far from what it takes.
+    Hopeless,
+    /// A layer of it cannot be trained, or the fit diverges.
+    Impossible,
+    /// The work that is left does not suffice, or the caller ended it before the first step.
+    Spent,
+}
+
+/// What rungs that train the same layers behind the same others have in common.
 struct Shared {
     wanted: Vec<usize>,
+    frozen: Choice,
     tail: Tail,
     fit: Samples,
     selection: Samples,
@@ -41,22 +93,42 @@ struct Shared {
 pub(crate) struct Ladder<'l> {
     model: &'l Model,
     samples: &'l data::Samples,
-    options: &'l Options,
+    options: Options,
     shared: Option<Shared>,
-    /// Multiply-adds that are left.
+    /// Work that is left.
     left: f64,
 }
 
 impl<'l> Ladder<'l> {
     /// A ladder, where there are samples enough to teach something.
-    pub(crate) fn new(model: &'l Model, samples: &'l data::Samples, options: &'l Options) -> Option<Self> {
-        let enough = samples.fit.as_ref().is_some_and(|fit| fit.samples() >= FEWEST_SAMPLES);
-        let ladder = Ladder { model, samples, options, shared: None, left: WORK };
-        (enough && !options.asks_for_networks()).then_some(ladder)
+    ///
+    /// # Errors
+    /// When the model cannot be run.
+    pub(crate) fn new(
+        model: &'l Model,
+        layers: &[Layer<'_>],
+        samples: &'l data::Samples,
+        options: &Options,
+    ) -> Result<Option<Self>, Error> {
+        let Some(data) = samples.fit.as_ref().filter(|fit| fit.samples() >= FEWEST_SAMPLES) else { return Ok(None) };
+        let effort = options.search_effort.training();
+        if options.asks_for_networks() || effort == 0.0 {
+            return Ok(None);
+        }
+        let mut options = options.clone();
+        let each = work(layers, 0, data.samples());
+        let left = effort * WORK * (each / LIGHT).sqrt().max(1.0);
+        let passes = FRESH.presentations(left / each, data.samples()) / data.samples() as f64;
+        recipe::choose(model, data, &samples.yardstick, passes as usize, &mut options)?;
+        Ok(Some(Ladder { model, samples, options, shared: None, left }))
     }
 
-    /// The choice after training, with keys of its own; `None` where a layer of it cannot be trained, the fit diverges, the work
-    /// that is left does not suffice, or the caller ended it before the first step.
+    /// How far below `tolerance` a loss has to be for the final test to show it, in the mean.
+    pub(crate) fn margin(&self, tolerance: f64) -> f64 {
+        (tolerance * (1.0 - tolerance) / self.samples.held_out.samples().max(1) as f64).sqrt().min(tolerance / 2.0)
+    }
+
+    /// Trains `choice` through the network.
     ///
     /// # Errors
     /// When the model cannot be run, or the trained values make no patch.
@@ -64,19 +136,20 @@ impl<'l> Ladder<'l> {
         &mut self,
         layers: &mut [Layer<'_>],
         choice: &Choice,
+        rung: Rung,
         observer: &mut dyn Observer,
-    ) -> Result<Option<Choice>, Error> {
-        match self.try_train(layers, choice, observer) {
+    ) -> Result<Trained, Error> {
+        match self.try_train(layers, choice, rung, observer) {
             Err(Error::Usage(reason)) => {
                 tracing::info!(reason, "not trained through the network");
-                Ok(None)
+                Ok(Trained::Impossible)
             }
             Err(Error::Data(e @ (adntn_fit::Error::NotFinite { .. } | adntn_fit::Error::Graph(_)))) => {
                 tracing::info!(reason = %e, "not trained through the network");
-                Ok(None)
+                Ok(Trained::Impossible)
             }
             // What was found before is kept; the caller knows of the interruption.
-            Err(Error::Interrupted | Error::Data(adntn_fit::Error::Interrupted)) => Ok(None),
+            Err(Error::Interrupted | Error::Data(adntn_fit::Error::Interrupted)) => Ok(Trained::Spent),
             other => other,
         }
     }
@@ -85,32 +158,41 @@ impl<'l> Ladder<'l> {
         &mut self,
         layers: &mut [Layer<'_>],
         choice: &Choice,
+        rung: Rung,
         observer: &mut dyn Observer,
-    ) -> Result<Option<Choice>, Error> {
-        let Some(data) = &self.samples.fit else { return Ok(None) };
-        let wanted: Vec<usize> = (0..layers.len()).filter(|&i| choice[i].is_some()).collect();
-        let mut notes = Vec::new();
-        if self.shared.as_ref().is_none_or(|shared| shared.wanted != wanted) {
-            self.shared = None;
-            self.shared = self.share(layers, wanted, choice, data, observer)?;
+    ) -> Result<Trained, Error> {
+        let Some(data) = &self.samples.fit else { return Ok(Trained::Impossible) };
+        let length = if rung.is_fresh { FRESH } else { ONWARD };
+        let affordable = |first: usize| self.left / work(layers, first, data.samples());
+        // As much as can be trained as long as it is meant to, else only what has to be.
+        let replaced = |first: usize| (first..layers.len()).find(|&i| choice[i].is_some());
+        let enough = |&first: &usize| SHARE_OF_RUNG * affordable(first) >= length.least(data.samples());
+        let first = (0..rung.first).find(enough).unwrap_or(rung.first);
+        let presentations = length.presentations(affordable(first), data.samples());
+        if presentations < data.samples() as f64 {
+            return Ok(Trained::Spent);
         }
-        let Some(Shared { wanted, tail, fit, selection }) = &self.shared else { return Ok(None) };
-        let model = self.model;
-        let mut fitting = Fit { model, layers, wanted, choice, tail, options: self.options, notes: &mut notes };
+        let Some(first) = replaced(first) else { return Ok(Trained::Impossible) };
+        let wanted: Vec<usize> = (first..layers.len()).filter(|&i| choice[i].is_some()).collect();
+        let frozen: Choice = choice.iter().enumerate().map(|(i, key)| key.filter(|_| i < first)).collect();
+        if self.shared.as_ref().is_none_or(|shared| (&shared.wanted, &shared.frozen) != (&wanted, &frozen)) {
+            self.shared = None;
+            self.shared = self.share(layers, wanted, frozen, choice, data, observer)?;
+        }
+        let Some(Shared { wanted, tail, fit, selection, .. }) = &self.shared else { return Ok(Trained::Impossible) };
+        let mut notes = Vec::new();
+        let started = dense_patch(layers, choice)?;
+        let work_each = work(layers, first, data.samples());
+        let options = &self.options;
+        let mut fitting = Fit { model: self.model, layers, wanted, choice, tail, options, notes: &mut notes };
         // Biases that took over a mean error begin with it.
-        let started = dense_patch(fitting.layers, choice)?;
         let student = fitting.student(&started)?;
         let objectives = fitting.objectives(fit)?;
         let mut settings = fitting.settings(fit.samples(), self.samples.fixed_batch());
-        let pass = work(fitting.layers, data.samples()) * fit.samples() as f64;
-        let affordable = (self.left.min(WORK_OF_RUNG) / pass.max(1.0)) as usize;
-        if affordable == 0 {
-            return Ok(None);
-        }
-        let wanted_passes = (PRESENTATIONS / fit.samples().max(1)).clamp(*PASSES.start(), *PASSES.end());
-        settings.epochs = wanted_passes.min(affordable);
-        self.left -= pass * settings.epochs as f64;
-        let settings = Settings { rate: GENTLER * settings.rate, ..settings };
+        settings.epochs = ((presentations / fit.samples() as f64) as usize).clamp(1, PASSES);
+        self.left -= work_each * (settings.epochs * fit.samples()) as f64;
+        let gentler = if rung.is_fresh { 1.0 } else { GENTLER };
+        let settings = Settings { rate: gentler * settings.rate, ..settings };
         let own = &tail.own_outputs;
         let judge = self.samples.yardstick.judge_of(own, selection.reference(own.len()), selection.labels())?;
         let problem = Problem {
@@ -124,8 +206,17 @@ impl<'l> Ladder<'l> {
             fixed_batch: self.samples.fixed_batch(),
         };
         observer.event(Event::Phase("training"));
-        let trained = train(&problem, student, None, &mut Watch { observer, checkpoint: None })?;
-        tracing::info!(start = ?trained.start, best = ?trained.best, steps = trained.steps, "trained a choice");
+        let wanted_quality = judge.compare(judge.reference()).quality() - self.options.tolerance;
+        let least = Some((wanted_quality, self.options.tolerance));
+        let mut watch = Watch { observer, checkpoint: None, least, hopeless: false };
+        let trained = train(&problem, student, None, &mut watch)?;
+        let hopeless = watch.hopeless;
+        tracing::info!(
+            start = ?trained.start, best = ?trained.best, steps = trained.steps, from = first, hopeless, "trained a choice"
+        );
+        if hopeless || (trained.ended == Ended::Interrupted && trained.epochs < 2) {
+            return Ok(if hopeless { Trained::Hopeless } else { Trained::Spent });
+        }
         let mut rest = Patch::default();
         for (name, part) in tail.plain.iter().zip(trained.parts.iter().skip(wanted.len())) {
             if let Part::Plain(array) = part {
@@ -146,48 +237,61 @@ impl<'l> Ladder<'l> {
             };
             own[index] = Some(layer.adopt_trained(key, replacement, trained.steps, std::mem::take(&mut rest))?);
         }
-        Ok(Some(own))
+        Ok(Trained::Done(own))
     }
 
     fn share(
         &self,
         layers: &mut [Layer<'_>],
         wanted: Vec<usize>,
+        frozen: Choice,
         choice: &Choice,
         data: &Dataset,
         observer: &mut dyn Observer,
     ) -> Result<Option<Shared>, Error> {
+        let patch = dense_patch(layers, &frozen)?;
+        let patched = if frozen.iter().all(Option::is_none) {
+            None
+        } else if patch.insert_nodes.is_empty() && patch.remove_nodes.is_empty() && patch.rewire.is_empty() {
+            Some(self.model.apply(&patch)?.model()?)
+        } else {
+            // Nodes would be counted differently.
+            return Ok(None);
+        };
+        let model = patched.as_ref().unwrap_or(self.model);
         let mut notes = Vec::new();
         let mut reached = wanted.clone();
         let yardstick = &self.samples.yardstick;
-        let (tail, unreached) =
-            tail::find(self.model, layers, &mut reached, data, yardstick, self.options, &mut notes)?;
+        let (tail, unreached) = tail::find(model, layers, &mut reached, data, yardstick, &self.options, &mut notes)?;
         let (Some(tail), true) = (tail, unreached.is_empty()) else { return Ok(None) };
         observer.event(Event::Phase("running the frozen part"));
         let training = &self.options.training;
         let mut budget = Budget { bytes: training.memory, half: training.half_cache };
-        let fitting = Fit {
-            model: self.model,
-            layers,
-            wanted: &wanted,
-            choice,
-            tail: &tail,
-            options: self.options,
-            notes: &mut notes,
-        };
-        let fit = fitting.cache(data, true, &mut budget, observer)?;
-        let selection = fitting.cache(&self.samples.selection, false, &mut budget, observer)?;
-        Ok(Some(Shared { wanted, tail, fit, selection }))
+        let options = &self.options;
+        let fitting = Fit { model, layers, wanted: &wanted, choice, tail: &tail, options, notes: &mut notes };
+        let mut sets = Vec::new();
+        for (data, augmented) in [(data, true), (&self.samples.selection, false)] {
+            let mut set = fitting.cache(data, augmented, &mut budget, observer)?;
+            if patched.is_some() {
+                // The teacher is the model as it was.
+                set.take_teacher(fitting.teach(self.model, data, augmented, &mut budget, observer)?);
+            }
+            sets.push(set);
+        }
+        let (Some(selection), Some(fit)) = (sets.pop(), sets.pop()) else { return Ok(None) };
+        Ok(Some(Shared { wanted, frozen, tail, fit, selection }))
     }
 }
 
-/// Multiply-adds of a step for each sample: forward, and twice as many backward.
-fn work(layers: &[Layer<'_>], samples: usize) -> f64 {
+/// Work of a step for each sample, trained from layer `first` on: forward, and twice as much backward.
+fn work(layers: &[Layer<'_>], first: usize, samples: usize) -> f64 {
     let candidates: Vec<_> = layers.iter().map(|layer| layer.candidate).collect();
     let counted = samples_for_statistics(&candidates, samples).max(1) as f64;
-    let products = layers.iter().map(|layer| {
+    let products = layers.iter().skip(first).map(|layer| {
         let rows = layer.gram.as_ref().map_or(counted, |gram| gram.rows() as f64);
-        layer.candidate.elements() as f64 * rows / counted
+        let convolved = layer.candidate.kind == adntn_passes::LayerKind::Conv;
+        let times = if convolved { CONVOLVED } else { 1.0 };
+        EACH * times * times + times * layer.candidate.elements() as f64 * rows / counted
     });
-    3.0 * products.sum::<f64>()
+    3.0 * products.sum::<f64>().max(1.0)
 }

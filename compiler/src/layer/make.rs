@@ -123,7 +123,7 @@ impl Layer<'_> {
         self.site(weight).prepare(ranks.max().unwrap_or(0))
     }
 
-    fn site<'w>(&'w self, weight: &'w [f32]) -> Site<'w> {
+    pub(super) fn site<'w>(&'w self, weight: &'w [f32]) -> Site<'w> {
         Site {
             weight,
             outputs: self.candidate.outputs,
@@ -142,7 +142,7 @@ impl Layer<'_> {
 
     /// Turns a generator of the weight as it is fitted into one of the weight itself. The scale of such a generator is a factor
     /// of its own or goes into one core, which then is no float16 number any more and is stored as float32.
-    fn to_weight(&self, generator: &mut Generator) -> Result<(), Error> {
+    pub(super) fn to_weight(&self, generator: &mut Generator) -> Result<(), Error> {
         generator.set_scale(generator.scale() * self.unit);
         if self.unit != 1.0 && generator.matrix().iter().any(|x| !x.is_finite()) {
             return Err(adntn_fit::Error::NotFinite { what: "the generated weight".into() }.into());
@@ -152,7 +152,7 @@ impl Layer<'_> {
 
     /// The start for `key`, kept from now on.
     pub(super) fn keep_start(&mut self, key: Key, at_hand: &mut AtHand) -> Result<(), Error> {
-        if self.starts.contains_key(&key) {
+        if self.starts.contains_key(&key) || self.trained.contains_key(&key) {
             return Ok(());
         }
         if at_hand.made.as_ref().is_none_or(|(made, _)| *made != key) {

@@ -36,20 +36,21 @@ impl Layer<'_> {
                 made.push((error, count, key));
             }
         }
-        let best = made.iter().map(|(error, ..)| *error).fold(f64::INFINITY, f64::min);
-        let alike = made.into_iter().filter(|(error, ..)| *error <= best * (1.0 + LIKE_ERRORS));
-        let key = alike.max_by_key(|&(_, count, key)| {
-            let legs = self.families[key.0].networks().map(|family| family.leg_count());
-            (legs, count, std::cmp::Reverse(key))
-        });
-        let key = key.map(|(.., key)| key);
+        let legs = |key: Key| self.families[key.0].networks().map(|family| family.leg_count());
+        let key = nearest(made, |m| m.0, |m| (legs(m.2), m.1, std::cmp::Reverse(m.2))).map(|(.., key)| key);
         self.starts.retain(|made, _| Some(*made) == key);
         Ok(key)
     }
 }
 
+/// Of starts whose errors are alike, that is within [`LIKE_ERRORS`] of the smallest, the one with the largest `rank`.
+pub(super) fn nearest<T, R: Ord>(starts: Vec<T>, error: impl Fn(&T) -> f64, rank: impl Fn(&T) -> R) -> Option<T> {
+    let best = starts.iter().map(&error).fold(f64::INFINITY, f64::min);
+    starts.into_iter().filter(|start| error(start) <= best * (1.0 + LIKE_ERRORS)).max_by_key(rank)
+}
+
 /// Keeps the offers that are `good`, if there are any.
-fn prefer<T>(offers: &mut Vec<T>, good: impl Fn(&T) -> bool) {
+pub(super) fn prefer<T>(offers: &mut Vec<T>, good: impl Fn(&T) -> bool) {
     if offers.iter().any(&good) {
         offers.retain(good);
     }

@@ -94,6 +94,11 @@ impl Samples {
         Ok(Samples { inputs, teacher, labels, samples: n * copies })
     }
 
+    /// Takes the teacher's outputs from `other`, which was made of the same data.
+    pub fn take_teacher(&mut self, other: Samples) {
+        self.teacher = other.teacher;
+    }
+
     /// Number of samples, augmented copies included.
     #[must_use]
     pub fn samples(&self) -> usize {

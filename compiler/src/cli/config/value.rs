@@ -2,6 +2,7 @@
 
 use std::any::TypeId;
 use std::num::ParseIntError;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, Command};
@@ -15,7 +16,7 @@ pub(crate) enum Kind {
     Switch,
     /// A whole number, or text that stands for one, such as `500kB`.
     Whole,
-    /// A number, or text that stands for one, such as `1%`.
+    /// A number, or text that stands for one, such as `1%` or `10m`.
     Number,
     Text,
 }
@@ -29,7 +30,7 @@ impl Kind {
             Kind::Switch
         } else if is(&whole) {
             Kind::Whole
-        } else if is(&[TypeId::of::<f32>(), TypeId::of::<f64>()]) {
+        } else if is(&[TypeId::of::<f32>(), TypeId::of::<f64>(), TypeId::of::<Duration>()]) {
             Kind::Number
         } else {
             Kind::Text

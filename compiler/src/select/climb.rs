@@ -1,0 +1,198 @@
+//! The ladder: choices too bold for layer-wise fits, trained through the network one after the other, as long as it helps.
+//!
+//! Networks first take the place of the large matrices, since training makes them good at a size at which no fit to the weight
+//! does. From there every rung makes something smaller of what takes the most bytes, begins where the last one ended, and is
+//! kept if it passes.
+
+use std::collections::BTreeSet;
+
+use adntn_families::Replacement;
+use adntn_passes::LayerKind;
+
+use super::{Choice, Search};
+use crate::endtoend::{Ladder, Rung, Taught};
+use crate::error::Error;
+use crate::observer::Event;
+use crate::report::StopReason;
+
+/// Weights with fewer elements get no network: its nodes would take what it saves.
+const FEWEST: usize = 1 << 13;
+/// Bytes of a network as a share of those of what stands there, one attempt after the other.
+const NETWORK_SHARES: [f64; 2] = [0.5, 0.8];
+/// Fewest parameters of a first network.
+const FEWEST_PARAMETERS: usize = 1024;
+/// Bytes of a step down as a share of those of what stands there; and of a weight in digits, which has few steps.
+const STEP_DOWN: f64 = 0.7;
+const STEP_OF_DIGITS: f64 = 0.87;
+/// Networks that save a smaller share of all bytes are not worth training.
+const WORTH_A_FRESH_START: f64 = 0.1;
+/// Layers with a smaller share of all bytes are not worth a rung.
+const WORTH: f64 = 0.03;
+/// A rung has at most this share of the bytes of the one before.
+const GAIN: f64 = 0.97;
+
+/// What a rung came to.
+enum Step {
+    Up(Choice),
+    Refused,
+    /// Nothing can be trained any more.
+    Spent,
+    /// The caller wants an end.
+    Ended,
+}
+
+impl Search<'_, '_, '_> {
+    /// Climbs as long as something passes, and puts what does behind `accepted`.
+    pub(super) fn climb(
+        &mut self,
+        ladder: &mut Ladder<'_>,
+        accepted: &mut Vec<Choice>,
+    ) -> Result<Option<StopReason>, Error> {
+        let mut at = match accepted.last() {
+            Some(choice) => choice.clone(),
+            None => self.choice(0)?,
+        };
+        for share in NETWORK_SHARES {
+            let Some((choice, first)) = self.with_networks(&at, share)? else { break };
+            match self.rung(ladder, &choice, Rung { first, is_fresh: true }, accepted.last())? {
+                Step::Up(choice) => {
+                    accepted.push(choice.clone());
+                    if self.is_enough(accepted) {
+                        return Ok(None);
+                    }
+                    at = choice;
+                    break;
+                }
+                Step::Refused => {}
+                Step::Spent => return Ok(None),
+                Step::Ended => return Ok(Some(StopReason::Interrupted)),
+            }
+        }
+        // Layers whose next step failed, or that have none.
+        let mut stuck = BTreeSet::new();
+        let mut together = true;
+        loop {
+            let mut movable = self.by_bytes(&at);
+            movable.retain(|layer| !stuck.contains(layer));
+            let Some(&heaviest) = movable.first() else { return Ok(None) };
+            if !together || movable.len() == 1 {
+                movable = vec![heaviest];
+            }
+            let mut choice = at.clone();
+            for &layer in &movable {
+                match self.step_down(layer, &at)? {
+                    Some(key) => choice[layer] = Some(key),
+                    None => {
+                        stuck.insert(layer);
+                    }
+                }
+            }
+            let Some(first) = (0..choice.len()).find(|&i| choice[i] != at[i]) else { continue };
+            if self.bytes(&choice) as f64 > GAIN * self.bytes(&at) as f64 {
+                stuck.extend(movable);
+                continue;
+            }
+            match self.rung(ladder, &choice, Rung { first, is_fresh: false }, accepted.last())? {
+                Step::Up(choice) => {
+                    accepted.push(choice.clone());
+                    if self.is_enough(accepted) {
+                        return Ok(None);
+                    }
+                    at = choice;
+                }
+                Step::Refused if movable.len() > 1 => together = false,
+                Step::Refused => {
+                    stuck.insert(heaviest);
+                }
+                Step::Spent => return Ok(None),
+                Step::Ended => return Ok(Some(StopReason::Interrupted)),
+            }
+        }
+    }
+
+    /// Layers whose replacement takes a share of the bytes worth a rung, the heaviest first.
+    fn by_bytes(&self, choice: &Choice) -> Vec<usize> {
+        let all = self.bytes(choice) as f64;
+        let bytes = |i: usize| choice[i].map_or(0, |key| self.layers[i].bytes(key));
+        let mut layers: Vec<usize> = (0..choice.len()).filter(|&i| bytes(i) as f64 >= WORTH * all).collect();
+        layers.sort_by_key(|&i| std::cmp::Reverse(bytes(i)));
+        layers
+    }
+
+    /// `at` with networks of `share` of the bytes in place of its large matrices, and the first layer that gets one.
+    fn with_networks(&mut self, at: &Choice, share: f64) -> Result<Option<(Choice, usize)>, Error> {
+        let all = self.bytes(at) as f64;
+        let mut choice = at.clone();
+        for (index, layer) in self.layers.iter_mut().enumerate() {
+            let bytes = at[index].map_or(layer.candidate.bytes, |key| layer.bytes(key)) as f64;
+            let worth = layer.has_gain() && layer.candidate.elements() >= FEWEST && bytes >= WORTH * all;
+            if !worth || layer.candidate.kind == LayerKind::Conv {
+                continue;
+            }
+            let parameters = (share * bytes / self.options.core_type.bytes() as f64) as usize;
+            if let Some(key) = layer.network_from(at[index], parameters.max(FEWEST_PARAMETERS), self.options)? {
+                choice[index] = Some(key);
+            }
+        }
+        let Some(first) = (0..choice.len()).find(|&i| choice[i] != at[i]) else { return Ok(None) };
+        // What lies behind a network has to be learnt anew, for which few levels are too coarse to begin with.
+        for (layer, key) in self.layers.iter_mut().zip(&mut choice).skip(first) {
+            if let Some(finer) = key.and_then(|key| layer.finer_than(key)) {
+                layer.start(finer)?;
+                *key = Some(finer);
+            }
+        }
+        let saves = self.bytes(&choice) as f64 <= (1.0 - WORTH_A_FRESH_START) * all;
+        Ok(saves.then_some((choice, first)))
+    }
+
+    /// Something smaller for one layer of `at`, made from what is there.
+    fn step_down(&mut self, index: usize, at: &Choice) -> Result<Option<crate::layer::Key>, Error> {
+        let layer = &mut self.layers[index];
+        let Some(key) = at[index] else { return Ok(None) };
+        if let Some(Replacement::Network(generator)) = layer.replacement(key) {
+            let parameters = generator.parameter_count() / 2;
+            return layer.network_from(Some(key), parameters, self.options);
+        }
+        let is_digits = matches!(layer.replacement(key), Some(Replacement::Digits(_)));
+        match layer.smaller_than(key, if is_digits { STEP_OF_DIGITS } else { STEP_DOWN }) {
+            Some(to) if layer.is_trained(key) => layer.made_from(key, to),
+            other => {
+                if let Some(to) = other {
+                    layer.start(to)?;
+                }
+                Ok(other)
+            }
+        }
+    }
+
+    /// Trains a choice and measures it.
+    fn rung(
+        &mut self,
+        ladder: &mut Ladder<'_>,
+        choice: &Choice,
+        rung: Rung,
+        best: Option<&Choice>,
+    ) -> Result<Step, Error> {
+        let best = best.and_then(|best| Some((self.bytes(best), *self.losses.get(best)?)));
+        if self.observer.stop() {
+            return Ok(Step::Ended);
+        }
+        let bytes = (self.layers.iter().map(|l| l.candidate.bytes).sum(), self.bytes(choice));
+        self.observer.event(Event::Attempt { bytes: bytes.1, best });
+        let trained = match ladder.train(self.layers, choice, rung, self.observer)? {
+            Taught::Done(trained) => trained,
+            Taught::Hopeless | Taught::Impossible => return Ok(Step::Refused),
+            Taught::Spent if self.observer.stop() => return Ok(Step::Ended),
+            Taught::Spent => return Ok(Step::Spent),
+        };
+        // What was trained differs from the original nearly everywhere, which says nothing of its decisions: no margins here.
+        let loss = self.measure(&trained)?.loss();
+        self.losses.insert(trained.clone(), loss);
+        // The final test shows more than that the loss is within the tolerance on these samples.
+        let accepted = loss <= self.options.tolerance - ladder.margin(self.options.tolerance);
+        tracing::debug!(loss, accepted, bytes = self.bytes(&trained), "rung");
+        self.observer.event(Event::Trial { loss, bytes, accepted });
+        Ok(if accepted { Step::Up(trained) } else { Step::Refused })
+    }
+}
