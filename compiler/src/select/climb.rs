@@ -10,7 +10,7 @@ use adntn_families::Replacement;
 use adntn_passes::LayerKind;
 
 use super::{Choice, Search};
-use crate::endtoend::{Ladder, Rung, Taught};
+use crate::endtoend::{Ladder, Rung, RungKind, Taught};
 use crate::error::Error;
 use crate::observer::Event;
 use crate::report::StopReason;
@@ -44,19 +44,34 @@ enum Step {
 }
 
 impl Search<'_, '_, '_> {
-    /// Climbs as long as something passes, and puts what does behind `accepted`.
+    /// Climbs as long as something passes, puts what does behind `accepted`, and goes on training the last of it.
     pub(super) fn climb(
         &mut self,
         ladder: &mut Ladder<'_>,
         accepted: &mut Vec<Choice>,
     ) -> Result<Option<StopReason>, Error> {
+        let found = accepted.len();
+        let ended = self.ascend(ladder, accepted)?;
+        if let (None, true, Some(last)) = (ended, accepted.len() > found, accepted.last().cloned()) {
+            // The final test asks for more than the samples that it was chosen on.
+            let first = last.iter().position(Option::is_some).unwrap_or(0);
+            match self.rung(ladder, &last, Rung { first, kind: RungKind::Last }, Some(&last))? {
+                Step::Up(better) if self.losses.get(&better) <= self.losses.get(&last) => accepted.push(better),
+                Step::Up(_) | Step::Refused | Step::Spent => {}
+                Step::Ended => return Ok(Some(StopReason::Interrupted)),
+            }
+        }
+        Ok(ended)
+    }
+
+    fn ascend(&mut self, ladder: &mut Ladder<'_>, accepted: &mut Vec<Choice>) -> Result<Option<StopReason>, Error> {
         let mut at = match accepted.last() {
             Some(choice) => choice.clone(),
             None => self.choice(0)?,
         };
         for share in NETWORK_SHARES {
             let Some((choice, first)) = self.with_networks(&at, share)? else { break };
-            match self.rung(ladder, &choice, Rung { first, is_fresh: true }, accepted.last())? {
+            match self.rung(ladder, &choice, Rung { first, kind: RungKind::Fresh }, accepted.last())? {
                 Step::Up(choice) => {
                     accepted.push(choice.clone());
                     if self.is_enough(accepted) {
@@ -94,7 +109,7 @@ impl Search<'_, '_, '_> {
                 stuck.extend(movable);
                 continue;
             }
-            match self.rung(ladder, &choice, Rung { first, is_fresh: false }, accepted.last())? {
+            match self.rung(ladder, &choice, Rung { first, kind: RungKind::Onward }, accepted.last())? {
                 Step::Up(choice) => {
                     accepted.push(choice.clone());
                     if self.is_enough(accepted) {
