@@ -82,7 +82,7 @@ pub(crate) fn weights(path: &Path, survey: &Survey) -> Result<(), Error> {
 pub(crate) fn patterns(options: &Options, survey: &Survey) -> Result<(), Error> {
     let of_layer = |p: &Regex| survey.candidates.iter().any(|c| p.is_match(&c.layer) || p.is_match(&c.weight));
     let skipped = |p: &Regex| survey.skipped.iter().find(|s| p.is_match(&s.node) || p.is_match(&s.weight));
-    let generators = options.generators.iter().map(|choice| ("--generator", &choice.layers));
+    let generators = options.generators.iter().map(|choice| (choice.source(), &choice.layers));
     for (option, pattern) in options.layers.iter().map(|p| ("--layers", p)).chain(generators) {
         if of_layer(pattern) {
             continue;
@@ -95,6 +95,7 @@ pub(crate) fn patterns(options: &Options, survey: &Survey) -> Result<(), Error> 
             None => format!("{option} `{pattern}` matches no layer{}", known(survey)),
         }));
     }
+    contradictions(options, survey)?;
     match &options.exclude {
         // What is left alone anyway may be excluded too.
         Some(pattern) if !of_layer(pattern) && skipped(pattern).is_none() => {
@@ -102,6 +103,28 @@ pub(crate) fn patterns(options: &Options, survey: &Survey) -> Result<(), Error> 
         }
         _ => Ok(()),
     }
+}
+
+/// Refuses settings for the same layer that ask for different things, of which none goes before the other.
+fn contradictions(options: &Options, survey: &Survey) -> Result<(), Error> {
+    for candidate in &survey.candidates {
+        let all: Vec<_> = options.generators.iter().filter(|c| c.is_for(&candidate.layer, &candidate.weight)).collect();
+        for (number, two) in all.iter().enumerate() {
+            let Some((one, what)) = all[..number].iter().find_map(|one| Some((one, one.contradiction(two)?))) else {
+                continue;
+            };
+            return Err(Error::Usage(format!(
+                "{} `{}` and {} `{}` both match layer {} but ask for {what}: make the patterns exclude each other, or give one \
+                 of them a higher priority",
+                one.source(),
+                one.layers,
+                two.source(),
+                two.layers,
+                candidate.layer
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// A few names to choose from.

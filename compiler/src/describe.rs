@@ -1,5 +1,7 @@
 //! Filling in the report's rows.
 
+use std::collections::BTreeSet;
+
 use adntn_families::Replacement;
 use adntn_fit::runner::Likeness;
 use adntn_networks::{Arrangement as _, GeneratorSpec, Side};
@@ -201,10 +203,14 @@ fn elements(tensor: &pb::TensorProto) -> u64 {
 }
 
 /// Parameters of a model whose weights are replaced as `rows` say: digits are parameters, their scales and the numbers that unpack
-/// them are not.
+/// them are not. An initializer whose value a node makes from now on has as many as before.
 pub(crate) fn parameters_after(model: &Model, patch: &Patch, rows: &[LayerReport]) -> u64 {
-    let kept = |tensor: &&pb::TensorProto| patch.remove_initializers.contains(tensor.name());
-    let gone: u64 = model.graph().initializer.iter().filter(kept).filter(|t| is_floating(t)).map(elements).sum();
+    let made: BTreeSet<&str> =
+        patch.insert_nodes.iter().flat_map(|(_, node)| &node.output).map(String::as_str).collect();
+    let is_gone = |tensor: &&pb::TensorProto| {
+        patch.remove_initializers.contains(tensor.name()) && !made.contains(tensor.name()) && is_floating(tensor)
+    };
+    let gone: u64 = model.graph().initializer.iter().filter(is_gone).map(elements).sum();
     let replaced = rows.iter().filter(|row| row.replaced);
     let (before, after) = replaced.fold((0, 0), |(b, a), row| (b + row.parameters_before, a + row.parameters_after));
     // What is gone are the replaced weights, and what nothing read.

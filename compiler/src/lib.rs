@@ -32,6 +32,7 @@ mod pipeline;
 mod probe;
 mod quality;
 pub mod report;
+mod rules;
 mod select;
 mod settle;
 mod training;
@@ -52,7 +53,8 @@ pub use observer::{Event, Observer, Silent};
 pub use options::{CoreType, Options};
 pub use probe::Probe;
 pub use report::Report;
-pub use training::{FitKind, GeneratorChoice, LossKind, Training};
+pub use rules::GeneratorChoice;
+pub use training::{FitKind, LossKind, Training};
 
 /// Compiles a model as `options` say, and writes it.
 ///

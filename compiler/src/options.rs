@@ -12,7 +12,8 @@ use regex::Regex;
 use crate::goal::SearchEffort;
 use crate::layout::LayoutChoice;
 use crate::probe::Probe;
-use crate::training::{FitKind, GeneratorChoice, Training};
+use crate::rules::GeneratorChoice;
+use crate::training::{FitKind, Training};
 
 /// How the cores of a generator are stored in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,7 +110,8 @@ pub struct Options {
     pub fit: FitKind,
     /// Settings of end-to-end fits.
     pub training: Training,
-    /// Settings of the generators of some layers, for end-to-end fits; the last match counts.
+    /// Settings of the generators of some layers. Of what several that match a layer say of one setting, the one with the highest
+    /// priority counts; with the same priority they may not contradict each other.
     pub generators: Vec<GeneratorChoice>,
     /// Use layouts of so many legs only, instead of trying several; those of kernel axes are not counted.
     pub legs: Option<usize>,
@@ -136,6 +138,8 @@ pub struct Options {
     pub diagram: Option<PathBuf>,
     /// Write a model that loses more quality than the tolerance allows, too.
     pub accept_worse: bool,
+    /// The file that these settings come from, if they come from one: it is not read, but nothing may be written over it.
+    pub settings: Option<PathBuf>,
 }
 
 impl Options {
@@ -151,8 +155,10 @@ impl Options {
 
     /// The settings for a layer of this name and weight.
     pub(crate) fn for_layer(&self, layer: &str, weight: &str) -> Options {
-        let matches = |choice: &&GeneratorChoice| choice.layers.is_match(layer) || choice.layers.is_match(weight);
-        self.generators.iter().rev().find(matches).map_or_else(|| self.clone(), |choice| choice.applied(self))
+        let mut choices: Vec<&GeneratorChoice> =
+            self.generators.iter().filter(|choice| choice.is_for(layer, weight)).collect();
+        choices.sort_by_key(|choice| choice.priority);
+        choices.into_iter().fold(self.clone(), |options, choice| choice.applied(&options))
     }
 
     /// Default settings for compiling `input` to `output`.
@@ -195,6 +201,7 @@ impl Options {
             report: None,
             diagram: None,
             accept_worse: false,
+            settings: None,
         }
     }
 }

@@ -57,6 +57,7 @@ fn reads<'o>(options: &'o Options, model: Option<&'o Model>) -> Vec<Named<'o>> {
         ("the labels", options.labels.as_ref()),
         ("the held-out samples", options.held_out.as_ref()),
         ("the held-out labels", options.held_out_labels.as_ref()),
+        ("the settings", options.settings.as_ref()),
         (CHECKPOINT, training.checkpoint.as_ref().filter(|_| training.resume)),
     ];
     let given = given.into_iter().filter_map(|(what, path)| Some(Named { what, path: path? }));

@@ -8,7 +8,7 @@ use std::time::Instant;
 use adntn_fit::distill::Ended;
 use adntn_fit::runner::Loaded;
 use adntn_onnx::{ExternalData, Model, Patch, Staged};
-use adntn_passes::{Candidate, FindOptions, Survey, find_candidates_with};
+use adntn_passes::{Candidate, FindOptions, Rounding, Survey, find_candidates_with, round_plain};
 
 use crate::data::Samples;
 use crate::endtoend::Ladder;
@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::goal::Timed;
 use crate::layer::Layer;
 use crate::observer::{Event, Observer};
-use crate::options::Options;
+use crate::options::{CoreType, Options};
 use crate::report::{
     FileReport, LayerReport, PhaseTime, Report, SCHEMA_VERSION, Settings, SkippedReport, StopReason, TrainingReport,
 };
@@ -91,16 +91,20 @@ impl Run<'_> {
         self.go_on()?;
         let mut layers = self.layers(&model, &chosen, samples.as_ref())?;
         self.go_on()?;
+        let kept = self.kept(&model, &survey, samples.as_ref())?;
         let trained = self.options.fit == FitKind::EndToEnd;
-        let (mut decision, training, rest) = if trained {
+        let (mut decision, training, mut rest) = if trained {
             self.train(&model, &mut layers, samples.as_ref())?
         } else {
-            (self.decide(&model, &mut layers, samples.as_ref())?, None, Patch::default())
+            (self.decide(&model, &mut layers, samples.as_ref(), &kept)?, None, Patch::default())
         };
+        if self.options.core_type == CoreType::Float16 {
+            round_plain(&model, &mut rest, Rounding::Half);
+        }
 
         layers.iter_mut().for_each(Layer::end_search);
         self.enter("writing");
-        let Settled { patch, rest, notes } = settle(&model, &mut layers, &mut decision.choice, rest)?;
+        let Settled { patch, rest, notes } = settle(&model, &mut layers, &mut decision.choice, kept, rest)?;
         self.notes.extend(notes);
         let staged = self.stage(&model, &patch)?;
         if let Some(most) = self.options.max_size.filter(|&most| total(&staged) > most) {
@@ -205,6 +209,7 @@ impl Run<'_> {
         model: &Model,
         layers: &mut [Layer<'_>],
         samples: Option<&Samples>,
+        kept: &Patch,
     ) -> Result<Decision, Error> {
         self.enter("searching");
         let Some(samples) = samples else {
@@ -218,7 +223,7 @@ impl Run<'_> {
             }
             return Ok(Decision { selection, choice });
         };
-        let bench = Bench::new(model, samples.selection.clone(), &samples.yardstick)?;
+        let bench = Bench::new(model, samples.selection.clone(), &samples.yardstick)?.beside(kept);
         let ladder = Ladder::new(model, layers, samples, self.options)?;
         let (options, losses) = (self.options, BTreeMap::new());
         let candidates: Vec<&Candidate> = layers.iter().map(|layer| layer.candidate).collect();
@@ -233,7 +238,7 @@ impl Run<'_> {
         drop(bench);
 
         self.enter("checking on held-out samples");
-        let held_out = Bench::new(model, samples.held_out.clone(), &samples.yardstick)?;
+        let held_out = Bench::new(model, samples.held_out.clone(), &samples.yardstick)?.beside(kept);
         let (tolerance, delta) = (self.options.tolerance, 1.0 - self.options.confidence);
         let tested = certify::certify(layers, &held_out, &selection.accepted, tolerance, delta)?;
         if tested.rejected > 0

@@ -13,13 +13,14 @@ use crate::select::Choice;
 pub(crate) struct Settled {
     /// All of them.
     pub(crate) patch: Patch,
-    /// Those that are no generators: biases and dense weights that were trained.
+    /// Those that are no generators: biases and dense weights that were trained, and what was rounded.
     pub(crate) rest: Patch,
     /// What the user should know of them.
     pub(crate) notes: Vec<String>,
 }
 
-/// Puts the chosen generators and the `rest` together, and leaves out initializers that nothing reads.
+/// Puts the chosen generators, the `rest` and what is `kept` beside them together, and leaves out initializers that nothing
+/// reads.
 ///
 /// Generators are taken back, with all that was trained beside them, where the file would be larger than it was: the choice
 /// and the layers then say so.
@@ -27,8 +28,16 @@ pub(crate) fn settle(
     model: &Model,
     layers: &mut [Layer<'_>],
     choice: &mut Choice,
+    kept: Patch,
     rest: Patch,
 ) -> Result<Settled, Error> {
+    let rest = if choice.iter().any(Option::is_some) {
+        let mut all = kept;
+        all.merge(rest);
+        all
+    } else {
+        rest
+    };
     let mut rewrite = Rewrite::from(rest.clone());
     for (layer, key) in layers.iter().zip(choice.iter()) {
         if let Some(key) = key {
@@ -112,7 +121,7 @@ mod tests {
         assert!(layer.bytes(key) > survey.candidates[0].bytes);
         let mut choice = vec![Some(key)];
         let mut layers = [layer];
-        let settled = settle(&model, &mut layers, &mut choice, Patch::default()).unwrap();
+        let settled = settle(&model, &mut layers, &mut choice, Patch::default(), Patch::default()).unwrap();
         assert_eq!(choice, [None]);
         assert!(settled.patch.is_empty() && settled.rest.is_empty());
         assert!(settled.notes[0].contains("larger than the original"), "{:?}", settled.notes);

@@ -5,11 +5,6 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use adntn_fit::distill::Augment;
-use adntn_networks::{Activation, Topology};
-use regex::Regex;
-
-use crate::layout::LayoutChoice;
-use crate::options::Options;
 
 /// How the cores are fitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -117,96 +112,6 @@ impl Default for Training {
             half_cache: false,
             checkpoint: None,
             resume: false,
-        }
-    }
-}
-
-/// Settings of the generators of some layers: `REGEX=legs:24,bond:3`.
-#[derive(Debug, Clone)]
-pub struct GeneratorChoice {
-    /// Layers whose name or weight matches.
-    pub layers: Regex,
-    topology: Option<Topology>,
-    layout: Option<LayoutChoice>,
-    legs: Option<usize>,
-    bond: Option<usize>,
-    activation: Option<Activation>,
-    ratio: Option<f64>,
-}
-
-impl GeneratorChoice {
-    /// Whether a ratio is among the settings.
-    #[must_use]
-    pub fn has_ratio(&self) -> bool {
-        self.ratio.is_some()
-    }
-
-    /// `options` as they are for the layers of this choice.
-    #[must_use]
-    pub(crate) fn applied(&self, options: &Options) -> Options {
-        let mut own = options.clone();
-        own.topology = self.topology.unwrap_or(own.topology);
-        own.layout = self.layout.clone().or(own.layout);
-        own.legs = self.legs.or(own.legs);
-        own.bond = self.bond.or(own.bond);
-        own.activation = self.activation.unwrap_or(own.activation);
-        if let Some(ratio) = self.ratio {
-            own.training.ratio = ratio;
-            own.bond = self.bond;
-        }
-        own
-    }
-}
-
-impl FromStr for GeneratorChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wanted = "write REGEX=KEY:VALUE,… with keys topology, layout, legs, bond, activation, ratio";
-        let (pattern, settings) = text.rsplit_once('=').ok_or_else(|| format!("`{text}`: {wanted}"))?;
-        let layers = Regex::new(pattern).map_err(|e| e.to_string())?;
-        let (mut topology, mut layout, mut legs, mut bond, mut activation, mut ratio) = Default::default();
-        for setting in settings.split(',') {
-            let (key, value) = setting.split_once(':').ok_or_else(|| format!("`{setting}`: {wanted}"))?;
-            match key.trim() {
-                "topology" => topology = Some(parsed(key, value)?),
-                "layout" => layout = Some(parsed(key, value)?),
-                "legs" => legs = Some(parsed(key, value)?),
-                "bond" => bond = Some(parsed(key, value)?),
-                "activation" => activation = Some(parsed(key, value)?),
-                "ratio" => ratio = Some(parsed(key, value)?),
-                other => return Err(format!("`{other}` is no setting of a generator: {wanted}")),
-            }
-        }
-        Ok(GeneratorChoice { layers, topology, layout, legs, bond, activation, ratio })
-    }
-}
-
-fn parsed<T: FromStr<Err: fmt::Display>>(key: &str, value: &str) -> Result<T, String> {
-    value.trim().parse().map_err(|e: T::Err| format!("{key} `{value}`: {e}"))
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_choice_changes_what_it_names() {
-        let choice: GeneratorChoice = "^fc[12]$=legs:24, bond:3,layout:interleaved".parse().unwrap();
-        assert!(choice.layers.is_match("fc1") && !choice.layers.is_match("fc3"));
-        let mut options = Options::new("a", "b");
-        options.topology = Topology::Mera;
-        let own = choice.applied(&options);
-        assert_eq!((own.legs, own.bond, own.topology), (Some(24), Some(3), Topology::Mera));
-        let ratio: GeneratorChoice = "x=ratio:400".parse().unwrap();
-        assert_eq!((ratio.applied(&own).bond, ratio.applied(&own).training.ratio), (None, 400.0));
-    }
-
-    #[test]
-    fn what_is_no_choice_is_explained() {
-        for wrong in ["fc1", "fc1=", "fc1=bond", "fc1=bond:x", "fc1=colour:red", "(=bond:3"] {
-            assert!(wrong.parse::<GeneratorChoice>().is_err(), "{wrong}");
         }
     }
 }

@@ -19,13 +19,20 @@ pub(crate) struct Bench<'a> {
     model: &'a Model,
     data: Dataset,
     judge: Judge,
+    /// Changes of the model beside those that are compared.
+    kept: Patch,
 }
 
 impl<'a> Bench<'a> {
     pub(crate) fn new(model: &'a Model, data: Dataset, yardstick: &Yardstick) -> Result<Self, Error> {
         let reference = run(model, Patch::default(), &data, &[])?;
         let judge = yardstick.judge(reference, data.labels())?;
-        Ok(Bench { model, data, judge })
+        Ok(Bench { model, data, judge, kept: Patch::default() })
+    }
+
+    /// Measures everything beside the changes of `kept`, as what is written has them.
+    pub(crate) fn beside(self, kept: &Patch) -> Self {
+        Bench { kept: kept.clone(), ..self }
     }
 
     pub(crate) fn data(&self) -> &Dataset {
@@ -43,7 +50,9 @@ impl<'a> Bench<'a> {
     /// The outputs of the patched model against the original's. A variant whose outputs are not finite, or that cannot be run,
     /// is dead.
     pub(crate) fn compare(&self, patch: Patch) -> Result<Verdict, Error> {
-        let got = match run(self.model, patch, &self.data, &[]) {
+        let mut all = self.kept.clone();
+        all.merge(patch);
+        let got = match run(self.model, all, &self.data, &[]) {
             Err(Error::Data(adntn_fit::Error::NotFinite { .. })) => return Ok(self.judge.compare(&[])),
             other => other?,
         };

@@ -30,8 +30,8 @@ pub(crate) fn outputs(
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().map_err(|e| Error::Internal(e.to_string()))?;
     let replaced = layers.iter().zip(choice).filter(|(_, key)| key.is_some());
     if replaced.map(|(layer, _)| layer.candidate.elements()).sum::<usize>() > FORMED_ANEW {
-        let mut patch = dense_patch(layers, choice)?;
-        patch.merge(rest);
+        let mut patch = rest;
+        patch.merge(dense_patch(layers, choice)?);
         let of_file = pool.install(|| run(emitted, Patch::default(), probe, &[]))?;
         let of_numbers = run(model, patch.clone(), probe, &[])?;
         if relative_rms(&of_numbers, &of_file).is_some_and(|error| error <= ROUNDING) {

@@ -3,33 +3,10 @@
 
 mod common;
 
-use std::path::Path;
-
 use adntn_onnx::pb;
-use common::{graph, node, run, samples, stderr, tensor, write};
+use common::{graph, node, refused, samples, snapshot, tensor, write};
 use ndarray::Array2;
 use prost::Message as _;
-
-/// The command must refuse `args` and leave `dir` as it was.
-fn refused(dir: &Path, args: &[&str]) -> String {
-    let before = listing(dir);
-    let output = run(dir, args);
-    let text = stderr(&output);
-    assert_eq!(output.status.code(), Some(2), "{args:?}: {text}");
-    assert!(!text.contains("panicked") && !text.contains("RUST_BACKTRACE"), "{args:?}: {text}");
-    assert_eq!(listing(dir), before, "{args:?} left something behind");
-    text.trim_end().to_owned()
-}
-
-fn listing(dir: &Path) -> Vec<(std::path::PathBuf, u64)> {
-    let mut files: Vec<_> = std::fs::read_dir(dir)
-        .unwrap()
-        .map(|e| e.unwrap())
-        .map(|e| (e.path(), if e.path().is_file() { e.metadata().unwrap().len() } else { 0 }))
-        .collect();
-    files.sort();
-    files
-}
 
 fn external(model: &mut pb::ModelProto, entries: &[(&str, &str)]) {
     let weight = &mut graph(model).initializer[0];
@@ -112,7 +89,6 @@ fn paths_and_settings_that_make_no_sense_are_refused() {
         &["in.onnx", "folder"],
         &["in.onnx", "nowhere/out.onnx"],
         &["in.onnx", "file/out.onnx"],
-        &["in.onnx", "out.onnx", "--bond", "0"],
         &["in.onnx", "out.onnx", "--layout", "o8 i4 o8 i8"],
         &["in.onnx", "out.onnx", "--layout", "o8 i8 o8 i12"],
         &["in.onnx", "out.onnx", "--layout", "o8 i8 o8 i6", "--min-elements", "64"],
@@ -130,6 +106,7 @@ fn paths_and_settings_that_make_no_sense_are_refused() {
     snapshot("refused-settings", &messages);
     // What clap itself refuses names the option.
     for (option, value) in [
+        ("--bond", "0"),
         ("--tolerance", "150%"),
         ("--tolerance", "nan"),
         ("--activation", "sine"),
@@ -188,12 +165,4 @@ fn a_model_cut_at_any_field_is_refused_or_whole() {
         let text = refused(dir, &["cut.onnx", "--dry-run"]);
         assert_eq!(text.lines().count(), 1, "cut at {end}: {text}");
     }
-}
-
-fn snapshot(name: &str, text: &str) {
-    let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../snapshots/cli"));
-    settings.set_prepend_module_to_snapshot(false);
-    settings.set_omit_expression(true);
-    settings.bind(|| insta::assert_snapshot!(name, text));
 }

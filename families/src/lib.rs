@@ -4,6 +4,7 @@
 //! factors in digits. [`Site`] makes the latter two from a trained weight and the second moments of its inputs: what is rounded
 //! is chosen so that the layer's *output* changes least, not the weight.
 
+mod cores;
 mod digits;
 mod low_rank;
 mod matrix;
@@ -13,6 +14,7 @@ mod rounding;
 mod site;
 mod subspace;
 
+pub use cores::{FEWEST_IN_BYTES, round_core, round_cores, scale_of_bytes};
 pub use digits::Digits;
 pub use low_rank::LowRank;
 pub use matrix::transposed;

@@ -1,6 +1,7 @@
 //! A matrix in digits.
 
 use half::f16;
+use rayon::prelude::*;
 
 use crate::digits::Digits;
 use crate::matrix::transposed;
@@ -91,7 +92,8 @@ impl Quantised {
         values.take(self.len()).collect()
     }
 
-    /// Other values, in the order of storage, on the same grid.
+    /// Other values, in the order of storage, in the same digits. Their scales follow from them; those of this matrix are kept
+    /// where no other is better, so that its own values stay what they are.
     ///
     /// # Panics
     /// When they are not as many.
@@ -99,17 +101,34 @@ impl Quantised {
     pub fn rounded(&self, values: &[f32]) -> Quantised {
         assert_eq!(values.len(), self.len());
         let mut other = self.clone();
-        let scales = self.scales.iter().flat_map(|s| std::iter::repeat_n(s.to_f32(), self.digits.block()));
-        for ((code, scale), value) in other.codes.iter_mut().zip(scales).zip(values) {
-            *code = nearest(self.digits, scale, *value).0;
-        }
+        let block = self.digits.block();
+        let blocks = other.codes.par_chunks_mut(block).zip(&mut other.scales).zip(values.par_chunks(block));
+        blocks.for_each(|((codes, scale), values)| {
+            *scale = self.refitted(values, *scale);
+            for (code, value) in codes.iter_mut().zip(values) {
+                *code = nearest(self.digits, scale.to_f32(), *value).0;
+            }
+        });
         other
     }
 
     /// Writes what [`Quantised::rounded`] makes of `values` into `out`.
     pub fn round_into(&self, values: &[f32], out: &mut Vec<f32>) {
-        let scales = self.scales.iter().flat_map(|s| std::iter::repeat_n(s.to_f32(), self.digits.block()));
-        out.extend(values.iter().zip(scales).map(|(value, scale)| nearest(self.digits, scale, *value).1));
+        let (start, block) = (out.len(), self.digits.block());
+        out.resize(start + values.len(), 0.0);
+        let blocks = out[start..].par_chunks_mut(block).zip(values.par_chunks(block)).zip(&self.scales);
+        blocks.for_each(|((out, values), scale)| {
+            let scale = self.refitted(values, *scale).to_f32();
+            for (out, value) in out.iter_mut().zip(values) {
+                *out = nearest(self.digits, scale, *value).1;
+            }
+        });
+    }
+
+    /// The best scale for a block that has the scale `own`.
+    fn refitted(&self, values: &[f32], own: f16) -> f16 {
+        let weighted = || values.iter().map(|&value| (value, 1.0));
+        best_scale(self.digits, &FEW_SHARES, Some(own), weighted).unwrap_or(own)
     }
 
     /// The values, row by row.
@@ -141,6 +160,36 @@ impl Grid {
         let scale = self.scales.get(place / self.digits.block()).map_or(0.0, |s| s.to_f32());
         nearest(self.digits, scale, value)
     }
+}
+
+/// Scales tried, as shares of the one that reaches the largest value.
+pub(crate) const SHARES: [f32; 10] = [1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55];
+/// The same where scales are chosen over and over.
+const FEW_SHARES: [f32; 4] = [1.0, 0.85, 0.7, 0.55];
+
+/// The scale with the least sum of squared errors of weighted values, of `own` and `shares` of the one that reaches them all; `None`
+/// where it is beyond float16.
+pub(crate) fn best_scale<I: Iterator<Item = (f32, f32)>>(
+    digits: Digits,
+    shares: &[f32],
+    own: Option<f16>,
+    values: impl Fn() -> I,
+) -> Option<f16> {
+    let reach = values().map(|(value, _)| value.abs()).fold(0.0, f32::max);
+    let largest = reach / (digits.levels() as f32 - 1.0 - digits.zero());
+    // Finer levels lose more to what is cut off than they gain.
+    let shares = if digits == Digits::Bytes { &shares[..1] } else { shares };
+    let mut best = (f32::INFINITY, f16::ZERO);
+    for scale in own.into_iter().chain(shares.iter().map(|share| f16::from_f32(largest * share))) {
+        let error: f32 = values().map(|(v, weight)| weight * (nearest(digits, scale.to_f32(), v).1 - v).powi(2)).sum();
+        if error < best.0 {
+            best = (error, scale);
+        }
+        if error == 0.0 {
+            break;
+        }
+    }
+    (best.1.is_finite() && (best.1 > f16::ZERO || reach == 0.0)).then_some(best.1)
 }
 
 /// The digit nearest to `value` and what it stands for.

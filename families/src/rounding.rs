@@ -10,12 +10,10 @@ use rayon::prelude::*;
 
 use crate::digits::Digits;
 use crate::matrix::{cholesky, product_transposed};
-use crate::quantised::{Grid, Quantised, nearest};
+use crate::quantised::{Grid, Quantised, SHARES, best_scale};
 
 /// Columns that are rounded before the error is carried on to all others.
 const PANEL: usize = 64;
-/// Scales tried for a block, as shares of the one that reaches its largest value.
-const SHARES: [f32; 10] = [1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55];
 
 /// Rounds matrices with `features` columns.
 #[derive(Debug, Clone)]
@@ -82,21 +80,8 @@ impl Rounding {
             (matrix[row * columns + column], self.importance[column])
         };
         let scale = |at: usize| {
-            let values: Vec<(f32, f32)> = (at * block..((at + 1) * block).min(matrix.len())).map(value).collect();
-            let reach = values.iter().map(|(v, _)| v.abs()).fold(0.0, f32::max);
-            let largest = reach / (grid.digits.levels() as f32 - 1.0 - grid.digits.zero());
-            let shares = if grid.digits == Digits::Bytes { &SHARES[..1] } else { &SHARES[..] };
-            let mut best = (f32::INFINITY, f16::ZERO);
-            for share in shares {
-                let scale = f16::from_f32(largest * share);
-                let error =
-                    |&(v, weight): &(f32, f32)| weight * (nearest(grid.digits, scale.to_f32(), v).1 - v).powi(2);
-                let error: f32 = values.iter().map(error).sum();
-                if error < best.0 {
-                    best = (error, scale);
-                }
-            }
-            (best.1.is_finite() && (best.1 > f16::ZERO || reach == 0.0)).then_some(best.1)
+            let places = at * block..((at + 1) * block).min(matrix.len());
+            best_scale(grid.digits, &SHARES, None, || places.clone().map(value))
         };
         (0..count).into_par_iter().map(scale).collect()
     }

@@ -71,6 +71,27 @@ fn leaves_are_the_weights_as_they_are_written() {
 }
 
 #[test]
+fn cores_in_bytes_are_seen_as_they_are_written() {
+    let layout = adntn_networks::LegLayout::interleaved(&[8, 8], &[8, 8]).unwrap();
+    let bonds = adntn_networks::Bonds::Uniform(24);
+    let spec = adntn_networks::GeneratorSpec::ttn(64, 64, layout, bonds, adntn_networks::Activation::Tanh);
+    let generator = adntn_networks::Generator::random(spec, &mut ChaCha8Rng::seed_from_u64(3)).unwrap();
+    let exact = generator.matrix();
+    let part = Part::Generator { generator: Box::new(generator), dims: vec![64, 64], transposed: false };
+    let mut student = Student::new(vec![part]).with_rounded_cores();
+    let seen = student.leaves().unwrap()[0].values.clone();
+    let params = student.params().to_vec();
+    let [Part::Generator { generator, .. }] = &student.parts(&params)[..] else { panic!("no generator") };
+    let cores = generator.shape().cores.iter().map(|core| &generator.params()[core.range.clone()]);
+    assert!(cores.filter(|c| c.len() >= 256).all(|core| adntn_families::scale_of_bytes(core).is_some()));
+    // The overall scale goes into a core before that is rounded, so the last digit may differ.
+    let near = |a: &[f32], b: &[f32], most: f32| a.iter().zip(b).all(|(x, y)| (x - y).abs() <= most);
+    let largest = exact.iter().fold(0.0_f32, |m, x| m.max(x.abs()));
+    assert!(near(&seen, &generator.matrix(), 0.01 * largest));
+    assert!(near(&seen, &exact, 0.1 * largest) && seen != exact);
+}
+
+#[test]
 fn gradients_go_straight_through_the_rounding() {
     for transposed in [false, true] {
         let factors = low_rank(transposed);

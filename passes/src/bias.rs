@@ -4,7 +4,7 @@ use adntn_onnx::{Model, Patch, Use, pb};
 
 use crate::Error;
 use crate::candidate::{Candidate, LayerKind};
-use crate::emit::float_tensor;
+use crate::tensor::float_tensor;
 
 /// A bias that belongs to one layer alone.
 struct Bias<'m> {

@@ -1,25 +1,26 @@
-//! Writes a lowered generator as ONNX nodes and initializers.
+//! Writes new nodes and initializers, a lowered generator's above all.
 //!
-//! Everything is named `{layer}/{topology}/{part}/{op}` and tagged with the pass and the layer. The ops are valid from opset 7 on
-//! and follow the model's own opset. Models of IR version 3 and older would need every initializer listed as a graph input;
-//! they get Constant nodes instead, and those before opset 9, where a Constant is a float, a Cast behind each shape.
+//! What is new bears short names and no more metadata than a later compilation needs to know it by: in a small file names are
+//! a good part of all there is. The weight and the cores have readable names, `{layer}/{topology}/{part}`; what lies between
+//! them is numbered. The ops are valid from opset 7 on and follow the model's own opset. Models of IR version 3 and older
+//! would need every initializer listed as a graph input; they get Constant nodes instead, and those before opset 9, where a
+//! Constant is a float, a Cast behind each shape.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use adntn_families::scale_of_bytes;
 use adntn_onnx::{Model, Patch, pb};
-use bytes::Bytes;
-use half::f16;
 use pb::attribute_proto::AttributeType;
 use pb::tensor_proto::DataType;
 
 use crate::lowering::{Op, Program, Step, Value};
+use crate::name::Fresh;
+use crate::tensor::{bytes, float_tensor, halves, int_attribute, integers, ints_attribute, raw_tensor};
 
 /// Metadata key that names the pass which made a node.
 pub(crate) const PASS_KEY: &str = "adntn.pass";
 /// The pass that puts a generator in the place of a weight.
 pub(crate) const GENERATOR_PASS: &str = "replace_by_generator";
-/// Metadata key that names the layer a node belongs to.
-pub(crate) const LAYER_KEY: &str = "adntn.layer";
 
 /// First opset in which Split takes its lengths as an input.
 const SPLIT_INPUT_OPSET: i64 = 13;
@@ -30,53 +31,46 @@ const INTEGER_CONSTANT_OPSET: i64 = 9;
 /// First IR version in which initializers need not be graph inputs.
 const FREE_INITIALIZERS_IR: i64 = 4;
 
-/// Below so many elements a Cast node takes more bytes than float16 saves.
-const MIN_HALF_ELEMENTS: usize = 128;
+/// About what a Cast takes in the file besides the names of its values.
+const CAST_BYTES: usize = 26;
 
-/// Appends things under one layer's prefix to a patch.
+/// Appends things to a patch.
 pub(crate) struct Emitter<'a> {
     patch: &'a mut Patch,
-    layer: &'a str,
-    pass: &'static str,
-    prefix: String,
+    names: Fresh,
+    /// New nodes go before this one of the unedited graph.
     before: usize,
     opset: i64,
     constants_as_nodes: bool,
-    /// Whether nodes have a name and say which pass and layer they are from. Those that layers share do without: it is a good
-    /// part of what a small file spends on them, and the names of their values tell.
-    pub(crate) is_described: bool,
-    names: BTreeSet<String>,
-    /// Names of the int64 vectors written so far, by kind and content.
-    vectors: BTreeMap<(&'static str, Vec<i64>), String>,
+    /// Names of the int64 vectors written so far, by content.
+    vectors: BTreeMap<Vec<i64>, String>,
 }
 
 impl<'a> Emitter<'a> {
     /// Nodes go before node `before` of the unedited graph.
-    pub(crate) fn new(
-        model: &Model,
-        patch: &'a mut Patch,
-        pass: &'static str,
-        layer: &'a str,
-        part: &str,
-        before: usize,
-    ) -> Self {
+    pub(crate) fn new(model: &Model, patch: &'a mut Patch, names: Fresh, before: usize) -> Self {
         Self {
             patch,
-            layer,
-            pass,
-            prefix: format!("{layer}/{part}/"),
+            names,
             before,
             opset: model.opset(),
             constants_as_nodes: model.proto().ir_version() < FREE_INITIALIZERS_IR,
-            is_described: true,
-            names: BTreeSet::new(),
             vectors: BTreeMap::new(),
+        }
+    }
+
+    /// From now on nodes go before node `before` of the unedited graph.
+    pub(crate) fn go_before(&mut self, before: usize) {
+        self.before = before;
+        if self.constants_as_nodes {
+            // Those of another place may come too late.
+            self.vectors.clear();
         }
     }
 
     /// Writes the whole program; returns the name of its result, which is `{prefix}weight`.
     pub(crate) fn program(&mut self, program: &Program) -> String {
-        let result = self.unique("weight");
+        let result = self.names.label("weight");
         let mut constants: Vec<Option<String>> = vec![None; program.constants.len()];
         let mut steps: Vec<String> = Vec::with_capacity(program.steps.len());
         for (at, step) in program.steps.iter().enumerate() {
@@ -111,44 +105,55 @@ impl<'a> Emitter<'a> {
     /// Writes a core; returns the name of its float32 value.
     ///
     /// A core whose values are all float16 numbers is stored as such behind a Cast, which runtimes fold, when that takes
-    /// fewer bytes.
+    /// fewer bytes; so is one in 8 bits behind a Cast and a Mul.
     fn core(&mut self, label: &str, shape: &[usize], data: &[f32]) -> String {
-        if data.len() < MIN_HALF_ELEMENTS || data.iter().any(|&x| f16::from_f32(x).to_f32() != x) {
-            return self.floats(label, shape, data);
+        if let Some(scale) = scale_of_bytes(data) {
+            let name = self.names.label(label);
+            let digits = data.iter().map(|x| (x / scale).round() as i8 as u8).collect();
+            self.constant(raw_tensor(&name, DataType::Int8, shape, digits));
+            let number = self.cast_to_float(name);
+            let scale = self.floats(&[], &[scale]);
+            return self.value_of("Mul", vec![number, scale]);
         }
-        let half = self.unique(&format!("{label}/half"));
-        let raw = bytes(data.iter().map(|&x| f16::from_f32(x).to_le_bytes()));
-        self.constant(raw_tensor(&half, DataType::Float16, shape, raw));
-        let name = self.unique(label);
-        self.cast(half, name.clone(), DataType::Float);
-        name
+        let name = self.names.label(label);
+        let is_worth_it = 2 * data.len() > CAST_BYTES + name.len();
+        match halves(data).filter(|_| is_worth_it) {
+            Some(raw) => {
+                self.constant(raw_tensor(&name, DataType::Float16, shape, raw));
+                self.cast_to_float(name)
+            }
+            None => {
+                self.constant(float_tensor(&name, shape, data));
+                name
+            }
+        }
     }
 
     fn cast(&mut self, from: String, to: String, dtype: DataType) {
-        self.node(pb::NodeProto {
-            name: Some(to.clone()),
-            op_type: Some("Cast".to_owned()),
-            input: vec![from],
-            output: vec![to],
-            attribute: vec![int_attribute("to", dtype as i64)],
-            ..Default::default()
-        });
+        self.node(None, "Cast", vec![from], vec![to], vec![int_attribute("to", dtype as i64)]);
     }
 
     /// Writes a float32 constant; returns its name.
-    pub(crate) fn floats(&mut self, label: &str, shape: &[usize], data: &[f32]) -> String {
-        let name = self.unique(label);
-        let tensor = float_tensor(&name, shape, data);
-        self.constant(tensor);
+    pub(crate) fn floats(&mut self, shape: &[usize], data: &[f32]) -> String {
+        let name = self.names.next();
+        self.constant(float_tensor(&name, shape, data));
+        name
+    }
+
+    /// Writes a float32 constant under a label.
+    pub(crate) fn labelled_floats(&mut self, label: &str, shape: &[usize], data: &[f32]) -> String {
+        let name = self.names.label(label);
+        self.constant(float_tensor(&name, shape, data));
         name
     }
 
     fn step(&mut self, step: &Step, mut inputs: Vec<String>, from: &[usize], output: Option<&str>) -> String {
+        // What it makes of cores, a later compilation knows by this mark, and all that comes of it by its operands.
+        let is_first = step.inputs.iter().all(|value| matches!(value, Value::Constant(_)));
         let mut attributes = Vec::new();
         let op = match &step.op {
             Op::Reshape => {
-                let dims: Vec<i64> = step.shape.iter().map(|&d| d as i64).collect();
-                inputs.push(self.vector("shape", dims));
+                inputs.push(self.vector(step.shape.iter().map(|&d| d as i64).collect()));
                 "Reshape"
             }
             Op::MatMul => "MatMul",
@@ -167,7 +172,7 @@ impl<'a> Emitter<'a> {
                     attributes.push(ints_attribute("starts", starts));
                 } else {
                     for bounds in [starts, ends, axes] {
-                        inputs.push(self.vector("index", bounds));
+                        inputs.push(self.vector(bounds));
                     }
                 }
                 "Slice"
@@ -183,126 +188,98 @@ impl<'a> Emitter<'a> {
                 op
             }
         };
-        let name = self.unique(&format!("{}/{op}", step.label));
-        let output = output.map_or_else(|| name.clone(), str::to_owned);
-        self.node(pb::NodeProto {
-            name: Some(name),
-            op_type: Some(op.to_owned()),
-            input: inputs,
-            output: vec![output.clone()],
-            attribute: attributes,
-            ..Default::default()
-        });
+        let output = output.map_or_else(|| self.names.next(), str::to_owned);
+        self.node(is_first.then_some(GENERATOR_PASS), op, inputs, vec![output.clone()], attributes);
         output
     }
 
-    /// An int64 vector under `{kind}/{dims joined by x}`; equal ones of one kind are written once.
-    fn vector(&mut self, kind: &'static str, values: Vec<i64>) -> String {
-        if let Some(name) = self.vectors.get(&(kind, values.clone())) {
+    /// An int64 vector; equal ones are written once.
+    fn vector(&mut self, values: Vec<i64>) -> String {
+        if let Some(name) = self.vectors.get(&values) {
             return name.clone();
         }
-        let label = format!("{kind}/{}", values.iter().map(i64::to_string).collect::<Vec<_>>().join("x"));
-        let name = self.unique(&label);
-        let tensor = |name: &str, dtype: DataType, raw: Vec<u8>| pb::TensorProto {
-            name: Some(name.to_owned()),
-            data_type: Some(dtype as i32),
-            dims: vec![values.len() as i64],
-            raw_data: Some(Bytes::from(raw)),
-            ..Default::default()
-        };
+        let name = self.names.next();
         if self.constants_as_nodes && self.opset < INTEGER_CONSTANT_OPSET {
             // Doubles hold every dimension exactly.
-            let double = self.unique(&format!("{label}/double"));
-            self.constant(tensor(&double, DataType::Double, bytes(values.iter().map(|&v| (v as f64).to_le_bytes()))));
+            let double = self.names.next();
+            let raw = bytes(values.iter().map(|&v| (v as f64).to_le_bytes()));
+            self.constant(raw_tensor(&double, DataType::Double, &[values.len()], raw));
             self.cast(double, name.clone(), DataType::Int64);
         } else {
-            self.constant(tensor(&name, DataType::Int64, bytes(values.iter().map(|v| v.to_le_bytes()))));
+            self.constant(integers(&name, &values));
         }
-        self.vectors.insert((kind, values), name.clone());
+        self.vectors.insert(values, name.clone());
         name
     }
 
-    /// Writes a node under a label of the layer; returns the name of its value, which is its own.
-    pub(crate) fn named_node(
-        &mut self,
-        label: &str,
-        op: &str,
-        input: Vec<String>,
-        attribute: Vec<pb::AttributeProto>,
-    ) -> String {
-        let name = self.unique(label);
-        self.node(pb::NodeProto {
-            name: Some(name.clone()),
-            op_type: Some(op.to_owned()),
-            input,
-            output: vec![name.clone()],
-            attribute,
-            ..Default::default()
-        });
-        name
+    /// Writes a node without attributes; returns the name of its value.
+    pub(crate) fn value_of(&mut self, op: &str, inputs: Vec<String>) -> String {
+        let output = self.names.next();
+        self.node(None, op, inputs, vec![output.clone()], Vec::new());
+        output
     }
 
-    /// A reshape to static extents under a label of the layer.
-    pub(crate) fn reshape(&mut self, label: &str, value: String, dims: &[usize]) -> String {
-        let name = self.unique(label);
-        self.reshape_to(name.clone(), value, dims);
-        name
+    /// The same for a node by which a later compilation knows everything that comes of it.
+    pub(crate) fn marked_value_of(&mut self, pass: &str, op: &str, inputs: Vec<String>) -> String {
+        let output = self.names.next();
+        self.node(Some(pass), op, inputs, vec![output.clone()], Vec::new());
+        output
     }
 
-    /// A reshape to static extents whose result has a given name.
-    pub(crate) fn reshape_to(&mut self, name: String, value: String, dims: &[usize]) {
-        let shape = self.vector("shape", dims.iter().map(|&d| d as i64).collect());
-        self.node(pb::NodeProto {
-            name: Some(name.clone()),
-            op_type: Some("Reshape".to_owned()),
-            input: vec![value, shape],
-            output: vec![name],
-            ..Default::default()
-        });
+    /// The same with a name for the value, if there is one.
+    pub(crate) fn named_value_of(&mut self, name: Option<String>, op: &str, inputs: Vec<String>) -> String {
+        let output = name.unwrap_or_else(|| self.names.next());
+        self.node(None, op, inputs, vec![output.clone()], Vec::new());
+        output
+    }
+
+    /// A reshape to static extents.
+    pub(crate) fn reshape(&mut self, name: Option<String>, value: String, dims: &[usize]) -> String {
+        let shape = self.vector(dims.iter().map(|&d| d as i64).collect());
+        self.named_value_of(name, "Reshape", vec![value, shape])
+    }
+
+    /// All elements in a row.
+    pub(crate) fn flat(&mut self, value: String) -> String {
+        let shape = self.vector(vec![-1]);
+        self.value_of("Reshape", vec![value, shape])
     }
 
     /// Cuts a vector into pieces of the given lengths.
-    pub(crate) fn split(&mut self, value: String, outputs: &[String], lengths: &[usize]) {
-        let name = self.unique("split");
+    pub(crate) fn split(&mut self, value: String, outputs: Vec<String>, lengths: &[usize]) {
         let lengths: Vec<i64> = lengths.iter().map(|&n| n as i64).collect();
-        let (mut input, mut attribute) = (vec![value], Vec::new());
+        let (mut inputs, mut attributes) = (vec![value], Vec::new());
         if self.opset < SPLIT_INPUT_OPSET {
-            attribute.push(int_attribute("axis", 0));
-            attribute.push(ints_attribute("split", lengths));
+            attributes.push(int_attribute("axis", 0));
+            attributes.push(ints_attribute("split", lengths));
         } else {
-            // Not named by its content, which may be long.
-            let raw = bytes(lengths.iter().map(|n| n.to_le_bytes()));
-            let lengths = self.bytes("lengths", DataType::Int64, &[lengths.len()], raw);
-            input.push(lengths);
+            inputs.push(self.vector(lengths));
         }
-        self.node(pb::NodeProto {
-            name: Some(name),
-            op_type: Some("Split".to_owned()),
-            input,
-            output: outputs.to_vec(),
-            attribute,
-            ..Default::default()
-        });
+        self.node(None, "Split", inputs, outputs, attributes);
     }
 
     /// Writes a constant from its raw bytes; returns its name.
-    pub(crate) fn bytes(&mut self, label: &str, dtype: DataType, shape: &[usize], raw: Vec<u8>) -> String {
-        let name = self.unique(label);
-        let tensor = raw_tensor(&name, dtype, shape, raw);
-        self.constant(tensor);
+    pub(crate) fn bytes(&mut self, dtype: DataType, shape: &[usize], raw: Vec<u8>) -> String {
+        let name = self.names.next();
+        self.constant(raw_tensor(&name, dtype, shape, raw));
         name
     }
 
     /// A value as float32.
-    pub(crate) fn cast_to_float(&mut self, label: &str, value: String) -> String {
-        let name = self.unique(label);
+    pub(crate) fn cast_to_float(&mut self, value: String) -> String {
+        let name = self.names.next();
         self.cast(value, name.clone(), DataType::Float);
         name
     }
 
-    /// A name that nothing else has, under the layer's prefix.
-    pub(crate) fn name(&mut self, label: &str) -> String {
-        self.unique(label)
+    /// A value as float32, under a name.
+    pub(crate) fn cast_to_float_as(&mut self, name: String, value: String) {
+        self.cast(value, name, DataType::Float);
+    }
+
+    /// A name that nothing else has.
+    pub(crate) fn name(&mut self) -> String {
+        self.names.next()
     }
 
     fn constant(&mut self, tensor: pb::TensorProto) {
@@ -310,82 +287,34 @@ impl<'a> Emitter<'a> {
             self.patch.add_initializers.push(tensor);
             return;
         }
-        let name = tensor.name().to_owned();
-        self.node(pb::NodeProto {
-            name: Some(name.clone()),
-            op_type: Some("Constant".to_owned()),
-            output: vec![name],
-            attribute: vec![pb::AttributeProto {
-                name: Some("value".to_owned()),
-                r#type: Some(AttributeType::Tensor as i32),
-                t: Some(pb::TensorProto { name: None, ..tensor }),
-                ..Default::default()
-            }],
+        let output = tensor.name().to_owned();
+        let value = pb::AttributeProto {
+            name: Some("value".to_owned()),
+            r#type: Some(AttributeType::Tensor as i32),
+            t: Some(pb::TensorProto { name: None, ..tensor }),
             ..Default::default()
-        });
-    }
-
-    fn node(&mut self, mut node: pb::NodeProto) {
-        let entry = |key: &str, value: &str| pb::StringStringEntryProto {
-            key: Some(key.to_owned()),
-            value: Some(value.to_owned()),
         };
-        if self.is_described {
-            node.metadata_props = vec![entry(PASS_KEY, self.pass), entry(LAYER_KEY, self.layer)];
-        } else {
-            node.name = None;
-        }
+        self.node(None, "Constant", Vec::new(), vec![output], vec![value]);
+    }
+
+    fn node(
+        &mut self,
+        pass: Option<&str>,
+        op: &str,
+        input: Vec<String>,
+        output: Vec<String>,
+        attribute: Vec<pb::AttributeProto>,
+    ) {
+        let mark =
+            |pass: &str| pb::StringStringEntryProto { key: Some(PASS_KEY.to_owned()), value: Some(pass.to_owned()) };
+        let node = pb::NodeProto {
+            op_type: Some(op.to_owned()),
+            input,
+            output,
+            attribute,
+            metadata_props: pass.map(mark).into_iter().collect(),
+            ..Default::default()
+        };
         self.patch.insert_nodes.push((self.before, node));
-    }
-
-    fn unique(&mut self, label: &str) -> String {
-        let base = format!("{}{label}", self.prefix);
-        let mut name = base.clone();
-        let mut count = 1;
-        while !self.names.insert(name.clone()) {
-            count += 1;
-            name = format!("{base}_{count}");
-        }
-        name
-    }
-}
-
-/// A float32 tensor with raw data.
-pub(crate) fn float_tensor(name: &str, shape: &[usize], data: &[f32]) -> pb::TensorProto {
-    raw_tensor(name, DataType::Float, shape, bytes(data.iter().map(|x| x.to_le_bytes())))
-}
-
-/// Raw little-endian bytes as a tensor.
-fn raw_tensor(name: &str, dtype: DataType, shape: &[usize], raw: Vec<u8>) -> pb::TensorProto {
-    pb::TensorProto {
-        name: Some(name.to_owned()),
-        data_type: Some(dtype as i32),
-        dims: shape.iter().map(|&d| d as i64).collect(),
-        raw_data: Some(Bytes::from(raw)),
-        ..Default::default()
-    }
-}
-
-fn bytes<const N: usize>(values: impl Iterator<Item = [u8; N]>) -> Vec<u8> {
-    let mut raw = Vec::with_capacity(N * values.size_hint().0);
-    values.for_each(|value| raw.extend_from_slice(&value));
-    raw
-}
-
-fn int_attribute(name: &str, value: i64) -> pb::AttributeProto {
-    pb::AttributeProto {
-        name: Some(name.to_owned()),
-        r#type: Some(AttributeType::Int as i32),
-        i: Some(value),
-        ..Default::default()
-    }
-}
-
-fn ints_attribute(name: &str, values: Vec<i64>) -> pb::AttributeProto {
-    pb::AttributeProto {
-        name: Some(name.to_owned()),
-        r#type: Some(AttributeType::Ints as i32),
-        ints: values,
-        ..Default::default()
     }
 }

@@ -171,7 +171,9 @@ impl<'m> Finder<'m> {
         };
         let name = |input| self.input(index, input).to_owned();
         if is_known(0) && is_known(1) {
-            return Err((!made_by_rewrite(node)).then(|| (name(slots[0].0), SkipReason::AllConstant)));
+            let replaced = |input| self.folded.get(self.input(index, input)) == Some(Folding::Replaced);
+            let is_ours = made_by_rewrite(node) || replaced(0) || replaced(1);
+            return Err((!is_ours).then(|| (name(slots[0].0), SkipReason::AllConstant)));
         }
         let Some(&(input, stored)) = slots.iter().find(|(input, _)| is_known(*input)) else {
             return Err(match (kind, self.origins.of(self.input(index, slots[0].0))) {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use adntn_onnx::{Model, pb};
 
-use crate::digits::{LOW_RANK_PASS, UNPACK_PASS};
+use crate::digits::UNPACK_PASS;
 use crate::emit::{GENERATOR_PASS, PASS_KEY};
 use crate::origin::is_standard;
 
@@ -40,7 +40,7 @@ struct Way<'m> {
     nearest: Option<&'m str>,
     operators: usize,
     root: &'m str,
-    /// Whether an Identity or nothing lies between the value and a generator.
+    /// Whether it comes of what a rewrite has put there.
     generator: bool,
     quantised: bool,
 }
@@ -50,12 +50,12 @@ impl<'m> Way<'m> {
         Way { nearest: None, operators: 0, root, generator: false, quantised: false }
     }
 
-    /// The way of what `node` makes of a value with this way.
-    fn through(self, node: &'m pb::NodeProto, output: &'m str) -> Self {
-        let generator = made_by_rewrite(node);
+    /// The way of what `node` makes of a first operand with this way; `generator` says whether any operand comes of a rewrite.
+    fn through(self, node: &'m pb::NodeProto, output: &'m str, generator: bool) -> Self {
+        let generator = generator || made_by_rewrite(node);
         match node.op_type() {
             "Constant" => Way { generator, ..Way::from(output) },
-            "Identity" => Way { generator: generator || self.generator, ..self },
+            "Identity" => Way { generator, ..self },
             op => Way {
                 nearest: Some(op),
                 operators: self.operators + 1,
@@ -86,8 +86,9 @@ impl<'m> Folded<'m> {
             }
             let first = node.input.iter().find(|name| !name.is_empty()).map_or("", String::as_str);
             let before = ways.get(first).copied().unwrap_or(Way::from(first));
+            let generator = node.input.iter().any(|name| ways.get(name.as_str()).is_some_and(|way| way.generator));
             for output in node.output.iter().filter(|name| !name.is_empty()) {
-                ways.insert(output.as_str(), before.through(node, output));
+                ways.insert(output.as_str(), before.through(node, output, generator));
                 for reader in index.uses(output) {
                     waiting[reader.node] -= 1;
                     if waiting[reader.node] == 0 {
@@ -122,7 +123,7 @@ impl<'m> Folded<'m> {
 pub(crate) fn made_by_rewrite(node: &pb::NodeProto) -> bool {
     node.metadata_props
         .iter()
-        .any(|entry| entry.key() == PASS_KEY && [GENERATOR_PASS, LOW_RANK_PASS, UNPACK_PASS].contains(&entry.value()))
+        .any(|entry| entry.key() == PASS_KEY && [GENERATOR_PASS, UNPACK_PASS].contains(&entry.value()))
 }
 
 fn is_foldable(node: &pb::NodeProto) -> bool {

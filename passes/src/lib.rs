@@ -17,6 +17,8 @@ mod origin;
 mod plain;
 mod replace;
 mod skip;
+mod store;
+mod tensor;
 mod unused;
 
 pub use bias::{has_own_bias, shift_bias};
@@ -29,4 +31,5 @@ pub use lowering::FOLDABLE_BYTES;
 pub use plain::{PlainKind, PlainParameter, plain_parameters, replace_values, weight_value};
 pub use replace::{replace_by_dense, replace_by_generator};
 pub use skip::{SkipReason, Skipped};
+pub use store::{Rounding, kept_in_half, round_plain};
 pub use unused::{Unused, drop_unused};

@@ -54,21 +54,60 @@ impl Namer {
     fn is_prefix(&self, layer: &str) -> bool {
         let parts =
             Topology::ALL.iter().map(|topology| topology.name()).chain([DENSE_PART, DIGITS_PART, LOW_RANK_PART]);
-        parts
-            .map(|part| format!("{layer}/{part}/"))
-            .any(|prefix| self.taken.range(prefix.clone()..).next().is_some_and(|name| name.starts_with(&prefix)))
+        parts.map(|part| format!("{layer}/{part}")).any(|name| {
+            let within = format!("{name}/");
+            self.taken.contains(&name)
+                || self.taken.range(within.clone()..).next().is_some_and(|name| name.starts_with(&within))
+        })
     }
 }
 
-/// `stem`, or `stem_2`, `stem_3` …, such that no name of the model begins with it and a slash.
-pub(crate) fn free_prefix(model: &Model, stem: &str) -> String {
-    let taken = Namer::new(model).taken;
-    let is_free = |name: &String| {
-        let prefix = format!("{name}/");
-        !taken.range(prefix.clone()..).next().is_some_and(|name| name.starts_with(&prefix))
-    };
-    let numbered = (2..).map(|n| format!("{stem}_{n}"));
-    std::iter::once(stem.to_owned()).chain(numbered).find(is_free).unwrap_or_else(|| stem.to_owned())
+/// Hands out short names for new values, in which nobody looks for a meaning.
+pub(crate) struct Fresh {
+    prefix: String,
+    taken: BTreeSet<String>,
+    count: usize,
+}
+
+impl Fresh {
+    /// Under a prefix that nothing in the model has; see [`Namer::layer`].
+    pub(crate) fn under(prefix: String) -> Self {
+        Fresh { prefix, taken: BTreeSet::new(), count: 0 }
+    }
+
+    /// For values that belong to no layer alone.
+    pub(crate) fn for_shared(model: &Model) -> Self {
+        Fresh { prefix: String::new(), taken: Namer::new(model).taken, count: 0 }
+    }
+
+    /// A name that nothing has.
+    pub(crate) fn next(&mut self) -> String {
+        loop {
+            let name = format!("{}{}", self.prefix, letters(self.count));
+            self.count += 1;
+            if self.taken.insert(name.clone()) {
+                return name;
+            }
+        }
+    }
+
+    /// A name with a meaning, numbered where it is taken.
+    pub(crate) fn label(&mut self, label: &str) -> String {
+        let base = format!("{}{label}", self.prefix);
+        let numbered = (2_usize..).map(|count| format!("{base}_{count}"));
+        let mut names = std::iter::once(base.clone()).chain(numbered);
+        names.find(|name| self.taken.insert(name.clone())).unwrap_or(base)
+    }
+}
+
+/// `a` to `z`, `A` to `Z`, `aa`, `ab` and so on.
+fn letters(number: usize) -> String {
+    const LETTERS: &[u8; 52] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    let last = char::from(LETTERS[number % LETTERS.len()]);
+    match number / LETTERS.len() {
+        0 => last.to_string(),
+        more => format!("{}{last}", letters(more - 1)),
+    }
 }
 
 /// Every name that the graph and the bodies in it mention: a body sees the names of the graph around it, and what it defines
@@ -174,6 +213,13 @@ mod tests {
         assert_eq!(from_node("/enc/layer/MatMul_1", "MatMul").as_deref(), Some("enc/layer"));
         assert_eq!(from_node("Conv_0", "Conv").as_deref(), Some("Conv_0"));
         assert_eq!(from_node("", "Gemm"), None);
+    }
+
+    #[test]
+    fn numbered_names_are_as_short_as_they_can_be() {
+        let names: Vec<String> = (0..3000).map(letters).collect();
+        assert_eq!([&names[0], &names[51], &names[52], &names[2755], &names[2756]], ["a", "Z", "aa", "ZZ", "aaa"]);
+        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
     }
 
     #[test]

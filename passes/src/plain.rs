@@ -8,7 +8,7 @@ use pb::tensor_proto::DataType;
 
 use crate::Error;
 use crate::candidate::{Candidate, Root};
-use crate::emit::float_tensor;
+use crate::tensor::float_tensor;
 
 /// What a parameter is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +103,25 @@ fn kind(node: &pb::NodeProto, input: usize, shape: &[usize]) -> Option<PlainKind
         }
         _ => None,
     }
+}
+
+/// What a float32 initializer is for, if all its readers take it for the same and only this graph decides on it.
+pub(crate) fn plain_kind(model: &Model, tensor: &pb::TensorProto) -> Option<PlainKind> {
+    let (graph, index) = (model.graph(), model.index());
+    let shape = trainable_shape(model, tensor.name())?;
+    if index.is_graph_input(tensor.name()) || index.is_graph_output(tensor.name()) || shape.is_empty() {
+        return None;
+    }
+    let mut kinds = index.uses(tensor.name()).iter().map(|usage| {
+        let node = graph.node.get(usage.node)?;
+        match (node.op_type(), usage.input) {
+            ("BatchNormalization", 3) => Some(PlainKind::Bias),
+            ("BatchNormalization", 4) => Some(PlainKind::Norm),
+            (_, input) => kind(node, input, &shape),
+        }
+    });
+    let first = kinds.next()??;
+    kinds.all(|other| other == Some(first)).then_some(first)
 }
 
 /// The patch that gives an initializer other values.

@@ -11,8 +11,10 @@ use adntn_onnx::{Model, Patch};
 
 use crate::Error;
 use crate::candidate::{Candidate, Root, Stored};
-use crate::emit::{Emitter, GENERATOR_PASS, float_tensor};
+use crate::emit::Emitter;
 use crate::lowering::lower;
+use crate::name::Fresh;
+use crate::tensor::float_tensor;
 
 /// Where the values of [`replace_by_dense`] are named, as those of a generator are under its topology.
 pub(crate) const DENSE_PART: &str = "dense";
@@ -49,7 +51,8 @@ pub fn replace_by_generator(model: &Model, candidate: &Candidate, generator: &Ge
     let mut added = Patch::default();
     let before = candidate.first_use();
     let topology = spec.topology.name();
-    let weight = Emitter::new(model, &mut added, GENERATOR_PASS, &layer, topology, before).program(&program);
+    let names = Fresh::under(format!("{layer}/{topology}/"));
+    let weight = Emitter::new(model, &mut added, names, before).program(&program);
     let mut patch = candidate.rewired_to(model, &weight)?;
     patch.merge(added);
     Ok(patch)
@@ -80,9 +83,9 @@ pub fn replace_by_dense(model: &Model, candidate: &Candidate, w: &[f32]) -> Resu
         return Ok(patch);
     }
     let mut added = Patch::default();
-    let layer = candidate.layer.as_str();
-    let weight = Emitter::new(model, &mut added, "replace_by_dense", layer, DENSE_PART, candidate.first_use())
-        .floats("weight", &dims, &values);
+    let names = Fresh::under(format!("{}/{DENSE_PART}/", candidate.layer));
+    let mut emitter = Emitter::new(model, &mut added, names, candidate.first_use());
+    let weight = emitter.labelled_floats("weight", &dims, &values);
     let mut patch = candidate.rewired_to(model, &weight)?;
     patch.merge(added);
     Ok(patch)

@@ -1,9 +1,14 @@
 //! Command line: arguments in, human report and exit code out.
 
+mod apply;
 mod args;
+mod config;
+mod help;
 mod plain;
+mod print;
 mod progress;
 mod quality;
+mod settings;
 mod signals;
 mod text;
 mod values;
@@ -11,10 +16,10 @@ mod values;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use adntn_compiler::{Error, Probe, Report, compile_staged};
-use clap::Parser as _;
+use adntn_compiler::{Error, Options, Probe, Report, compile_staged};
+use clap::error::ErrorKind;
 
-use args::Args;
+use settings::{Refusal, Settings};
 use text::Outcome;
 
 /// Exit code of a run that was ended early and wrote the best it had found.
@@ -28,35 +33,66 @@ pub(crate) fn run() -> ExitCode {
     if let Some(code) = Probe::serve(std::env::args_os().skip(1)) {
         return code;
     }
-    let args = Args::parse();
-    start_logging(args.verbose);
-    quiet_panics();
-    match compile(&args) {
-        Ok(code) => code,
-        Err(error) => {
-            let style = console::Style::new().for_stderr().red().bold();
-            say(&format!("{} {}", style.apply_to("error:"), plain::clean(&error.to_string())));
-            ExitCode::from(error.exit_code())
+    let settings = match Settings::read(std::env::args_os()) {
+        Ok(settings) => settings,
+        Err(Refusal::CommandLine(answer)) if answer.kind() == ErrorKind::DisplayHelp => {
+            return answered(&help::ordinary());
         }
+        Err(Refusal::CommandLine(answer)) => answer.exit(),
+        Err(Refusal::File(error)) => return refused(&error, &error.to_string()),
+    };
+    if settings.args.help_all {
+        return answered(&help::all());
     }
+    start_logging(settings.args.verbose);
+    quiet_panics();
+    act(&settings).unwrap_or_else(|error| refused(&error, &settings.explain(&error)))
 }
 
-fn compile(args: &Args) -> Result<ExitCode, Error> {
-    let mut options = args.options()?;
+fn refused(error: &Error, sentence: &str) -> ExitCode {
+    let style = console::Style::new().for_stderr().red().bold();
+    say(&format!("{} {}", style.apply_to("error:"), plain::clean(sentence)));
+    ExitCode::from(error.exit_code())
+}
+
+/// Prints what was asked for.
+fn answered(text: &str) -> ExitCode {
+    // A closed standard output wants no more.
+    let _ = writeln!(io::stdout(), "{}", text.trim_end());
+    ExitCode::SUCCESS
+}
+
+fn act(settings: &Settings) -> Result<ExitCode, Error> {
+    let options = settings.options()?;
+    if settings.args.print_config {
+        return Ok(answered(&settings.printed(&options.generators)?));
+    }
+    if let Some(missing) = settings.missing() {
+        return Err(Error::Usage(format!("{missing} is missing: give it, or see --help")));
+    }
+    compile(options, settings.args.quiet)
+}
+
+fn compile(mut options: Options, quiet: bool) -> Result<ExitCode, Error> {
     options.probe = std::env::current_exe().ok().map(Probe::new);
-    let mut progress = progress::Bars::new(signals::watch());
+    let mut progress = progress::Bars::new(signals::watch(), quiet);
     let result = compile_staged(&options, &mut progress);
     progress.finish();
     let compiled = result?;
     let early = compiled.is_interrupted();
+    let tell = |report: &Report, outcome| {
+        if !quiet {
+            show(report, outcome)
+        }
+    };
     if let Err(refused) = compiled.check() {
         if matches!(refused, Error::OutsideTolerance { .. } | Error::DeadOutput { .. }) {
-            show(compiled.report(), Outcome::Refused);
+            tell(compiled.report(), Outcome::Refused);
         }
         return Err(refused);
     }
     let report = compiled.save()?;
-    show(&report, if options.dry_run { Outcome::DryRun } else { Outcome::Written });
+    tell(&report, if options.dry_run { Outcome::DryRun } else { Outcome::Written });
     Ok(if early { ExitCode::from(ENDED_EARLY) } else { ExitCode::SUCCESS })
 }
 

@@ -25,10 +25,11 @@ pub(crate) struct Bars {
 }
 
 impl Bars {
-    /// `stop` is set when the user wants a fit to end.
-    pub(crate) fn new(stop: Arc<AtomicBool>) -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        let lines = bar.is_hidden();
+    /// `stop` is set when the user wants a fit to end; nothing is shown to those who want it `quiet`.
+    pub(crate) fn new(stop: Arc<AtomicBool>, quiet: bool) -> Self {
+        let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let bar = ProgressBar::with_draw_target(None, target);
+        let lines = bar.is_hidden() && !quiet;
         bar.enable_steady_tick(Duration::from_millis(120));
         Bars { bar, lines, phase: String::new(), trials: 0, what: String::new(), passes: 0, stop }
     }

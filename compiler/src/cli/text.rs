@@ -247,7 +247,7 @@ fn remarked(table: &Table, remarks: &[String]) -> String {
 }
 
 /// A text in lines of at most `width` columns, broken between words; a longer word has a line of its own, cut.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
+pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         let word = cut(word, width);

@@ -6,9 +6,9 @@ use adntn_compiler::Metric;
 
 /// Parses `0.01` or `1%`.
 pub(super) fn share(text: &str) -> Result<f64, String> {
-    let (number, scale) = text.strip_suffix('%').map_or((text, 1.0), |n| (n, 0.01));
+    let (number, whole) = text.strip_suffix('%').map_or((text, 1.0), |n| (n, 100.0));
     match number.trim().parse::<f64>() {
-        Ok(value) if (0.0..=1.0).contains(&(value * scale)) => Ok(value * scale),
+        Ok(value) if (0.0..=1.0).contains(&(value / whole)) => Ok(value / whole),
         _ => Err("give a share between 0 and 1, or percent such as 1%".into()),
     }
 }
@@ -117,6 +117,7 @@ mod tests {
     fn shares_and_percent() {
         assert_eq!(share("0.02"), Ok(0.02));
         assert_eq!(share("2%"), Ok(0.02));
+        assert_eq!(share("95%"), Ok(0.95));
         assert!(share("2").is_err() && share("-1%").is_err() && share("NaN").is_err() && share("x").is_err());
     }
 }

@@ -16,8 +16,9 @@ const WITH_HELD_OUT: [f64; 2] = [0.75, 0.25];
 const SHOWING: f64 = 1.67;
 /// Share of the samples that may be held out for that.
 const MOST_HELD_OUT: f64 = 0.5;
-/// Most samples to select on: more would only be lost for fitting.
+/// Most samples to select on, or that share of them: more would only be lost for fitting.
 const MOST_SELECTION: f64 = 2000.0;
+const SHARE_SELECTION: f64 = 1.0 / 15.0;
 /// Of fewer different samples, or batches, none are kept apart: what is left to choose on would say less than copies do.
 const LEAST_DIFFERENT: usize = 16;
 
@@ -34,7 +35,7 @@ fn shares(samples: usize, options: &Options) -> Vec<f64> {
             shares[..2].iter_mut().for_each(|s| *s *= scale);
         }
     }
-    let spare = (shares[1] - MOST_SELECTION / samples as f64).max(0.0);
+    let spare = (shares[1] - SHARE_SELECTION.max(MOST_SELECTION / samples as f64)).max(0.0);
     shares[0] += spare;
     shares[1] -= spare;
     shares

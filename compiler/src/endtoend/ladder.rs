@@ -19,17 +19,21 @@ use crate::select::{Choice, dense_patch};
 /// Fewer samples than this are learnt by heart instead of teaching anything.
 const FEWEST_SAMPLES: usize = 1000;
 /// How long a rung is that begins with new networks, and one that goes on from the last.
-const FRESH: Length = Length { passes: 12, share: 0.15, most: 4_000_000 };
+const FRESH: Length = Length { passes: 12, share: 0.25, most: 4_000_000 };
 const ONWARD: Length = Length { passes: 4, share: 0.05, most: 800_000 };
+const LAST: Length = Length { passes: 8, share: 0.4, most: 4_000_000 };
+/// Share of the work that is kept for the last of them.
+const FOR_LAST: f64 = 0.3;
 /// Passes over the samples and their copies at most.
 const PASSES: usize = 60;
 /// Steps of what is near its goal are smaller than those of networks that begin far from their weights.
 const GENTLER: f32 = 2.0 / 3.0;
 /// Work that all rungs together may take, in multiply-adds of large products: counted, not timed, so that results do not depend on
-/// the machine. Five minutes or so on two cores for a model that takes [`LIGHT`] a sample; it grows with the root of that, so
+/// the machine. Five minutes or so on two cores for a model that takes [`LIGHT`] a sample; it grows with a power of that, so
 /// that what is ten times as heavy is trained on fewer samples, but not on ten times fewer.
 const WORK: f64 = 1e14;
 const LIGHT: f64 = 5e7;
+const GROWTH: f64 = 0.35;
 /// Share of the work that is left, which one rung may take at most.
 const SHARE_OF_RUNG: f64 = 0.4;
 /// Work of a convolution over that of a large product with as many multiply-adds, and work of a step that a layer costs each sample
@@ -64,8 +68,18 @@ impl Length {
 pub(crate) struct Rung {
     /// The first layer that has to be trained; those before it may be.
     pub(crate) first: usize,
-    /// Whether it has networks that have not been trained before.
-    pub(crate) is_fresh: bool,
+    pub(crate) kind: RungKind,
+}
+
+/// Where a rung begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RungKind {
+    /// With networks that have not been trained before.
+    Fresh,
+    /// Near the last one.
+    Onward,
+    /// With the last one itself: nothing follows.
+    Last,
 }
 
 /// What came of a rung.
@@ -95,8 +109,9 @@ pub(crate) struct Ladder<'l> {
     samples: &'l data::Samples,
     options: Options,
     shared: Option<Shared>,
-    /// Work that is left.
+    /// Work that is left, and how much of it is kept for the last rung.
     left: f64,
+    for_last: f64,
 }
 
 impl<'l> Ladder<'l> {
@@ -117,15 +132,16 @@ impl<'l> Ladder<'l> {
         }
         let mut options = options.clone();
         let each = work(layers, 0, data.samples());
-        let left = effort * WORK * (each / LIGHT).sqrt().max(1.0);
+        let left = effort * WORK * (each / LIGHT).powf(GROWTH).max(1.0);
         let passes = FRESH.presentations(left / each, data.samples()) / data.samples() as f64;
         recipe::choose(model, data, &samples.yardstick, passes as usize, &mut options)?;
-        Ok(Some(Ladder { model, samples, options, shared: None, left }))
+        Ok(Some(Ladder { model, samples, options, shared: None, left, for_last: FOR_LAST * left }))
     }
 
-    /// How far below `tolerance` a loss has to be for the final test to show it, in the mean.
+    /// How far below `tolerance` a loss on the selection samples has to be for the final test to show it, by and large.
     pub(crate) fn margin(&self, tolerance: f64) -> f64 {
-        (tolerance * (1.0 - tolerance) / self.samples.held_out.samples().max(1) as f64).sqrt().min(tolerance / 2.0)
+        let samples = [&self.samples.held_out, &self.samples.selection].map(|set| 1.0 / set.samples().max(1) as f64);
+        (tolerance * (1.0 - tolerance) * samples.iter().sum::<f64>()).sqrt().min(tolerance / 2.0)
     }
 
     /// Trains `choice` through the network.
@@ -162,8 +178,13 @@ impl<'l> Ladder<'l> {
         observer: &mut dyn Observer,
     ) -> Result<Trained, Error> {
         let Some(data) = &self.samples.fit else { return Ok(Trained::Impossible) };
-        let length = if rung.is_fresh { FRESH } else { ONWARD };
-        let affordable = |first: usize| self.left / work(layers, first, data.samples());
+        let length = match rung.kind {
+            RungKind::Fresh => FRESH,
+            RungKind::Onward => ONWARD,
+            RungKind::Last => LAST,
+        };
+        let kept = if rung.kind == RungKind::Last { 0.0 } else { self.for_last };
+        let affordable = |first: usize| (self.left - kept).max(0.0) / work(layers, first, data.samples());
         // As much as can be trained as long as it is meant to, else only what has to be.
         let replaced = |first: usize| (first..layers.len()).find(|&i| choice[i].is_some());
         let enough = |&first: &usize| SHARE_OF_RUNG * affordable(first) >= length.least(data.samples());
@@ -186,12 +207,12 @@ impl<'l> Ladder<'l> {
         let options = &self.options;
         let mut fitting = Fit { model: self.model, layers, wanted, choice, tail, options, notes: &mut notes };
         // Biases that took over a mean error begin with it.
-        let student = fitting.student(&started)?;
+        let student = fitting.student(&started)?.with_rounded_cores();
         let objectives = fitting.objectives(fit)?;
         let mut settings = fitting.settings(fit.samples(), self.samples.fixed_batch());
         settings.epochs = ((presentations / fit.samples() as f64) as usize).clamp(1, PASSES);
         self.left -= work_each * (settings.epochs * fit.samples()) as f64;
-        let gentler = if rung.is_fresh { 1.0 } else { GENTLER };
+        let gentler = if rung.kind == RungKind::Fresh { 1.0 } else { GENTLER };
         let settings = Settings { rate: gentler * settings.rate, ..settings };
         let own = &tail.own_outputs;
         let judge = self.samples.yardstick.judge_of(own, selection.reference(own.len()), selection.labels())?;
@@ -227,10 +248,7 @@ impl<'l> Ladder<'l> {
         for (&index, part) in wanted.iter().zip(trained.parts) {
             let (layer, Some(key)) = (&mut layers[index], choice[index]) else { continue };
             let replacement = match part {
-                Part::Generator { mut generator, .. } => {
-                    layer.round(&mut generator);
-                    Replacement::Network(generator)
-                }
+                Part::Generator { generator, .. } => Replacement::Network(generator),
                 Part::Digits { weight, .. } => Replacement::Digits(*weight),
                 Part::LowRank { factors, .. } => Replacement::LowRank(*factors),
                 Part::Plain(_) => continue,

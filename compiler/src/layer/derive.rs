@@ -1,6 +1,6 @@
 //! Replacements to be trained: made from what was trained last, or from the weight, with fewer bytes than what stands there now.
 
-use adntn_families::{Digits, Replacement};
+use adntn_families::{Digits, Replacement, round_cores};
 use adntn_fit::layerwise::Target;
 use adntn_networks::{Bonds, Generator};
 
@@ -50,7 +50,7 @@ impl Layer<'_> {
             let legs = spec.layout.legs().len();
             let start = target.prepare(&spec).map_err(Error::from).and_then(|prepared| {
                 let mut generator = prepared.start(bonds).map_err(adntn_fit::Error::from)?;
-                self.round(&mut generator);
+                round_cores(&mut generator);
                 Ok((super::numbers::finite(target.error(&generator), "the error of the start")?, generator))
             });
             match start {

@@ -3,7 +3,7 @@
 use adntn_families::{Prepared, Replacement, Site};
 use adntn_networks::Generator;
 use adntn_onnx::Patch;
-use adntn_passes::{Stored, replace_by};
+use adntn_passes::{Stored, replace_by, round_plain};
 
 use super::numbers::{finite, round_to_half};
 use super::{AtHand, Fitted, KEEP_PREPARED, Key, Layer};
@@ -226,8 +226,11 @@ impl Layer<'_> {
         key: Key,
         replacement: Replacement,
         steps: usize,
-        rest: Patch,
+        mut rest: Patch,
     ) -> Result<Key, Error> {
+        if let Some(rounding) = self.rounding(&replacement) {
+            round_plain(self.model, &mut rest, rounding);
+        }
         let family = match self.families.iter().position(|family| *family == Family::Trained) {
             Some(family) => family,
             None => {

@@ -2,10 +2,11 @@
 
 use adntn_families::Replacement;
 use adntn_onnx::Patch;
-use adntn_passes::{Rewrite, replace_by, replace_by_dense};
+use adntn_passes::{Rewrite, Rounding, replace_by, replace_by_dense, round_plain};
 
 use crate::error::Error;
 use crate::layer::{Key, Layer};
+use crate::options::CoreType;
 
 impl Layer<'_> {
     /// W as the replacement makes it, O×I: the fitted one if there is a fit, else the start.
@@ -19,7 +20,7 @@ impl Layer<'_> {
         let mut patch = replace_by_dense(self.model, self.candidate, &matrix)?;
         match self.trained.get(&key) {
             Some(rest) => patch.merge(rest.clone()),
-            None => self.correct_bias(&matrix, &mut patch)?,
+            None => self.correct_bias(key, &matrix, &mut patch)?,
         }
         Ok(patch)
     }
@@ -32,14 +33,24 @@ impl Layer<'_> {
             rewrite.merge(rest.clone().into());
         } else if let Some(matrix) = self.generated(key).filter(|_| self.absorbs_mean) {
             let mut patch = Patch::default();
-            self.correct_bias(&matrix, &mut patch)?;
+            self.correct_bias(key, &matrix, &mut patch)?;
             rewrite.merge(patch.into());
         }
         Ok(rewrite)
     }
 
+    /// How plain numbers beside a replacement are rounded.
+    pub(super) fn rounding(&self, replacement: &Replacement) -> Option<Rounding> {
+        let rounding = match replacement {
+            Replacement::Network(_) => Rounding::Half,
+            Replacement::Digits(weight) => Rounding::Beside(weight.digits()),
+            Replacement::LowRank(factors) => Rounding::Beside(factors.outer.digits()),
+        };
+        (self.core_type == CoreType::Float16).then_some(rounding)
+    }
+
     /// The mean of the layer's output error goes into its bias: `b + (W−G)·E[x]`.
-    fn correct_bias(&self, generated: &[f32], patch: &mut Patch) -> Result<(), Error> {
+    fn correct_bias(&self, key: Key, generated: &[f32], patch: &mut Patch) -> Result<(), Error> {
         let (true, Some(gram)) = (self.absorbs_mean, &self.gram) else { return Ok(()) };
         let weight = self.weight()?;
         let inputs = self.candidate.inputs;
@@ -53,7 +64,13 @@ impl Layer<'_> {
             })
             .collect();
         match adntn_passes::shift_bias(self.model, self.candidate, &shift) {
-            Ok(shifted) => patch.merge(shifted),
+            Ok(mut shifted) => {
+                // Rounded before it is measured: what is measured is what is written.
+                if let Some(rounding) = self.replacement(key).and_then(|replacement| self.rounding(replacement)) {
+                    round_plain(self.model, &mut shifted, rounding);
+                }
+                patch.merge(shifted);
+            }
             // A mean beyond what the bias can hold stays where it is.
             Err(adntn_passes::Error::NotFinite { .. }) => {}
             Err(e) => return Err(e.into()),

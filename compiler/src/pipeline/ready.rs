@@ -1,10 +1,12 @@
 //! Getting ready to measure: whether the model can be run, on which samples, and how its outputs are judged.
 
+use std::collections::BTreeSet;
+
 use adntn_fit::data::ImageOptions;
-use adntn_fit::quality::Metric;
+use adntn_fit::quality::{Metric, relative_rms};
 use adntn_fit::runner::{Loaded, Output};
 use adntn_onnx::{Model, Patch};
-use adntn_passes::{Candidate, has_own_bias};
+use adntn_passes::{Candidate, Survey, has_own_bias, kept_in_half, weight_value};
 
 use super::Run;
 use crate::calibrate::{Statistics, input_statistics, samples_for_statistics, silent};
@@ -13,10 +15,17 @@ use crate::describe;
 use crate::error::Error;
 use crate::layer::Layer;
 use crate::metric::Yardstick;
+use crate::options::CoreType;
 use crate::training::FitKind;
 
 /// Accuracies on two sets of samples that differ by more, beyond chance, are told.
 const ACCURACY_GAP: f64 = 0.01;
+
+/// Relative difference of outputs that rounding the kept parameters to float16 may make, and the same as a share of the tolerance.
+const KEPT_ERROR: f64 = 2e-3;
+const KEPT_SHARE: f64 = 0.25;
+/// The largest relative error of rounding to float16.
+const HALF_ERROR: f64 = 1.0 / 2048.0;
 
 /// How often the outputs of all samples are held at once: the original's, the compiled model's, and on their way to the judge.
 const OUTPUTS_HELD: u64 = 3;
@@ -161,6 +170,30 @@ impl Run<'_> {
             layers.push(layer);
         }
         Ok(layers)
+    }
+
+    /// Biases, norms and small weights as float16 numbers, which go into the model with the replacements; nothing where the
+    /// options leave layers alone or the outputs would differ.
+    pub(super) fn kept(&self, model: &Model, survey: &Survey, samples: Option<&Samples>) -> Result<Patch, Error> {
+        let options = self.options;
+        if options.core_type != CoreType::Float16 || options.layers.is_some() || options.exclude.is_some() {
+            return Ok(Patch::default());
+        }
+        let left: BTreeSet<String> =
+            survey.candidates.iter().map(|candidate| weight_value(model, candidate)).collect::<Result<_, _>>()?;
+        let kept = kept_in_half(model, &left)?;
+        let most = KEPT_ERROR.min(KEPT_SHARE * options.tolerance);
+        let Some(samples) = samples.filter(|_| !kept.is_empty()) else {
+            return Ok(if HALF_ERROR <= most { kept } else { Patch::default() });
+        };
+        let probe = samples.probe()?;
+        let before = crate::trial::run(model, Patch::default(), &probe, &[])?;
+        let is_alike = match crate::trial::run(model, kept.clone(), &probe, &[]) {
+            Ok(after) => relative_rms(&before, &after).is_some_and(|error| error <= most),
+            Err(Error::Data(adntn_fit::Error::NotFinite { .. })) => false,
+            Err(e) => return Err(e),
+        };
+        Ok(if is_alike { kept } else { Patch::default() })
     }
 
     /// Takes no more samples than `--memory` has room for their outputs, as `outputs` of a few are.

@@ -10,7 +10,7 @@ use adntn_families::Replacement;
 use adntn_passes::LayerKind;
 
 use super::{Choice, Search};
-use crate::endtoend::{Ladder, Rung, Taught};
+use crate::endtoend::{Ladder, Rung, RungKind, Taught};
 use crate::error::Error;
 use crate::observer::Event;
 use crate::report::StopReason;
@@ -26,6 +26,8 @@ const STEP_DOWN: f64 = 0.7;
 const STEP_OF_DIGITS: f64 = 0.87;
 /// Networks that save a smaller share of all bytes are not worth training.
 const WORTH_A_FRESH_START: f64 = 0.1;
+/// Bytes that a parameter of a network takes, scales and nodes counted.
+const BYTES_PER_PARAMETER: f64 = 1.5;
 /// Layers with a smaller share of all bytes are not worth a rung.
 const WORTH: f64 = 0.03;
 /// A rung has at most this share of the bytes of the one before.
@@ -42,19 +44,34 @@ enum Step {
 }
 
 impl Search<'_, '_, '_> {
-    /// Climbs as long as something passes, and puts what does behind `accepted`.
+    /// Climbs as long as something passes, puts what does behind `accepted`, and goes on training the last of it.
     pub(super) fn climb(
         &mut self,
         ladder: &mut Ladder<'_>,
         accepted: &mut Vec<Choice>,
     ) -> Result<Option<StopReason>, Error> {
+        let found = accepted.len();
+        let ended = self.ascend(ladder, accepted)?;
+        if let (None, true, Some(last)) = (ended, accepted.len() > found, accepted.last().cloned()) {
+            // The final test asks for more than the samples that it was chosen on.
+            let first = last.iter().position(Option::is_some).unwrap_or(0);
+            match self.rung(ladder, &last, Rung { first, kind: RungKind::Last }, Some(&last))? {
+                Step::Up(better) if self.losses.get(&better) <= self.losses.get(&last) => accepted.push(better),
+                Step::Up(_) | Step::Refused | Step::Spent => {}
+                Step::Ended => return Ok(Some(StopReason::Interrupted)),
+            }
+        }
+        Ok(ended)
+    }
+
+    fn ascend(&mut self, ladder: &mut Ladder<'_>, accepted: &mut Vec<Choice>) -> Result<Option<StopReason>, Error> {
         let mut at = match accepted.last() {
             Some(choice) => choice.clone(),
             None => self.choice(0)?,
         };
         for share in NETWORK_SHARES {
             let Some((choice, first)) = self.with_networks(&at, share)? else { break };
-            match self.rung(ladder, &choice, Rung { first, is_fresh: true }, accepted.last())? {
+            match self.rung(ladder, &choice, Rung { first, kind: RungKind::Fresh }, accepted.last())? {
                 Step::Up(choice) => {
                     accepted.push(choice.clone());
                     if self.is_enough(accepted) {
@@ -92,7 +109,7 @@ impl Search<'_, '_, '_> {
                 stuck.extend(movable);
                 continue;
             }
-            match self.rung(ladder, &choice, Rung { first, is_fresh: false }, accepted.last())? {
+            match self.rung(ladder, &choice, Rung { first, kind: RungKind::Onward }, accepted.last())? {
                 Step::Up(choice) => {
                     accepted.push(choice.clone());
                     if self.is_enough(accepted) {
@@ -129,7 +146,8 @@ impl Search<'_, '_, '_> {
             if !worth || layer.candidate.kind == LayerKind::Conv {
                 continue;
             }
-            let parameters = (share * bytes / self.options.core_type.bytes() as f64) as usize;
+            // A byte a parameter, and most of another for what is not in bytes and for the nodes.
+            let parameters = (share * bytes / BYTES_PER_PARAMETER) as usize;
             if let Some(key) = layer.network_from(at[index], parameters.max(FEWEST_PARAMETERS), self.options)? {
                 choice[index] = Some(key);
             }

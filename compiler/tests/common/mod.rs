@@ -28,6 +28,36 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
+/// The command must refuse `args` and leave `dir` as it was; what it said.
+pub fn refused(dir: &Path, args: &[&str]) -> String {
+    let before = listing(dir);
+    let output = run(dir, args);
+    let text = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{args:?}: {text}");
+    assert!(!text.contains("panicked") && !text.contains("RUST_BACKTRACE"), "{args:?}: {text}");
+    assert_eq!(listing(dir), before, "{args:?} left something behind");
+    text.trim_end().to_owned()
+}
+
+fn listing(dir: &Path) -> Vec<(PathBuf, u64)> {
+    let mut files: Vec<_> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|e| e.unwrap())
+        .map(|e| (e.path(), if e.path().is_file() { e.metadata().unwrap().len() } else { 0 }))
+        .collect();
+    files.sort();
+    files
+}
+
+/// Compares what the command said with what was reviewed.
+pub fn snapshot(name: &str, text: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../snapshots/cli"));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(name, text));
+}
+
 /// A float32 tensor with its values in `raw_data`.
 pub fn tensor(name: &str, dims: &[i64], values: &[f32]) -> pb::TensorProto {
     pb::TensorProto {

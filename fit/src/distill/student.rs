@@ -5,7 +5,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use adntn_families::{LowRank, Quantised};
+use adntn_families::{LowRank, Quantised, round_core, round_cores};
 use adntn_graph::Array;
 use adntn_networks::{Generator, LegLayout, Workspace};
 
@@ -65,6 +65,8 @@ pub struct Student {
     slots: Vec<Slot>,
     /// All parameters, part after part.
     params: Vec<f32>,
+    /// Whether the network sees the cores of generators rounded to 8 bits.
+    rounds_cores: bool,
 }
 
 #[derive(Debug)]
@@ -122,7 +124,14 @@ impl Student {
             }
         });
         let slots = slots.collect();
-        Student { slots, params }
+        Student { slots, params, rounds_cores: false }
+    }
+
+    /// The same, with the cores of generators in 8 bits: trained as numbers, seen rounded.
+    #[must_use]
+    pub fn with_rounded_cores(mut self) -> Self {
+        self.rounds_cores = true;
+        self
     }
 
     /// All parameters, part after part.
@@ -192,6 +201,10 @@ impl Student {
             match (&mut slot.part, &slot.layout) {
                 (Part::Generator { generator, transposed, .. }, Some(layout)) => {
                     generator.params_mut().copy_from_slice(params);
+                    if self.rounds_cores {
+                        let cores: Vec<_> = generator.shape().cores.iter().map(|core| core.range.clone()).collect();
+                        cores.into_iter().for_each(|core| round_core(&mut generator.params_mut()[core]));
+                    }
                     let (rows, columns) = sides(generator, *transposed);
                     layout.scatter(generator.forward(&mut slot.workspace), rows, columns, values);
                 }
@@ -251,7 +264,12 @@ impl Student {
             let values = &params[slot.range.clone()];
             let mut part = slot.part.clone();
             match &mut part {
-                Part::Generator { generator, .. } => generator.params_mut().copy_from_slice(values),
+                Part::Generator { generator, .. } => {
+                    generator.params_mut().copy_from_slice(values);
+                    if self.rounds_cores {
+                        round_cores(generator);
+                    }
+                }
                 Part::Digits { weight, .. } => **weight = weight.rounded(values),
                 Part::LowRank { factors, transposed, .. } => {
                     let LowRank { outer, inner } = factors.as_mut();

@@ -45,8 +45,6 @@ pub(crate) enum Op {
 /// One node to be.
 #[derive(Debug, Clone)]
 pub(crate) struct Step {
-    /// Part of the generator it belongs to, as `level2/leg3`.
-    pub label: String,
     pub op: Op,
     pub inputs: Vec<Value>,
     pub shape: Vec<usize>,
@@ -196,12 +194,13 @@ impl Program {
         self.result = moved(result);
     }
 
+    /// `label`, such as `level2/leg3`, says in an error which part of the generator it is.
     fn push(&mut self, label: &str, op: Op, inputs: Vec<Value>, shape: Vec<usize>) -> Result<Value, Error> {
         let bytes = shape.iter().fold(4_u64, |n, &d| n.saturating_mul(d as u64));
         if bytes >= FOLDABLE_BYTES {
             return Err(Error::IntermediateTooLarge { layer: self.layer.clone(), step: label.to_owned(), bytes });
         }
-        self.steps.push(Step { label: label.to_owned(), op, inputs, shape });
+        self.steps.push(Step { op, inputs, shape });
         Ok(Value::Step(self.steps.len() - 1))
     }
 }

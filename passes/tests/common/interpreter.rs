@@ -80,6 +80,9 @@ fn elementwise((a_shape, a): &Tensor, (b_shape, b): &Tensor, f: impl Fn(f32, f32
 }
 
 fn reshape((shape, values): Tensor, to: &[i64]) -> Tensor {
+    if to == [-1] {
+        return (vec![values.len()], values);
+    }
     let to: Vec<usize> = to.iter().map(|&d| usize::try_from(d).unwrap()).collect();
     assert!(to.iter().all(|&d| d > 0), "static shapes only");
     assert_eq!(to.iter().product::<usize>(), shape.iter().product::<usize>());
@@ -202,7 +205,10 @@ fn integers(model: &Model, name: &str) -> Vec<i64> {
 
 fn int64s(t: &pb::TensorProto) -> Vec<i64> {
     assert_eq!(t.data_type(), DataType::Int64 as i32);
-    t.raw_data.as_ref().unwrap().as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b)).collect()
+    match &t.raw_data {
+        Some(raw) => raw.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b)).collect(),
+        None => t.int64_data.clone(),
+    }
 }
 
 fn ints<'n>(node: &'n pb::NodeProto, name: &str) -> &'n [i64] {
