@@ -1,9 +1,9 @@
 //! A fit set down in a file, to be taken up again.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::Write as _;
 use std::path::Path;
 
+use adntn_onnx::StagedFile;
 use bytemuck::cast_slice;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
@@ -96,6 +96,8 @@ const CHECKSUM: &str = "checksum";
 const FORMAT: (&str, &str) = ("format", "adntn-fit-2");
 /// Nothing that a fit makes is larger; squares of it still fit in float64.
 const LARGEST: f32 = 1e30;
+/// No quality is larger, nor so far below zero.
+const LARGEST_QUALITY: f64 = 1e9;
 
 impl State {
     /// The state before the first step.
@@ -140,6 +142,11 @@ impl State {
             return refuse(format!("its best pass is {}, after {} steps", self.best_epoch, self.step));
         }
         let checks = [self.start.quality, self.start.loss, self.best.quality, self.best.loss];
+        let qualities = [self.start.quality, self.best.quality];
+        let unknown = f64::MIN;
+        if !qualities.iter().all(|&q| q == unknown || (-LARGEST_QUALITY..=1.0).contains(&q)) {
+            return refuse("its qualities are none that a fit measures".into());
+        }
         if !self.norm.is_finite() || self.norm < 0.0 || !checks.iter().all(|x| x.is_finite()) {
             return refuse("its measurements are no numbers that a fit makes".into());
         }
@@ -182,19 +189,8 @@ impl State {
         let mut about: HashMap<String, String> = entries.into_iter().collect();
         about.insert(CHECKSUM.into(), checksum);
         let bytes = safetensors::serialize(views, Some(about)).map_err(|e| fail(e.to_string()))?;
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut builder = tempfile::Builder::new();
-        #[cfg(unix)]
-        {
-            // As of any new file; the user's mask is taken off.
-            use std::os::unix::fs::PermissionsExt as _;
-            builder.permissions(std::fs::Permissions::from_mode(0o666));
-        }
-        let mut file = builder.tempfile_in(folder).map_err(|e| fail(e.to_string()))?;
-        file.write_all(&bytes).map_err(|e| fail(e.to_string()))?;
-        file.as_file().sync_all().map_err(|e| fail(e.to_string()))?;
-        file.persist(path).map_err(|e| fail(e.to_string()))?;
-        Ok(())
+        let failed = |e: adntn_onnx::Error| Error::Checkpoint { problem: e.to_string() };
+        StagedFile::new(path, &bytes).and_then(StagedFile::commit).map_err(failed)
     }
 
     /// Reads a state that [`State::save`] wrote for the same fit.

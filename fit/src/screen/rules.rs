@@ -9,7 +9,7 @@ use super::window::{Window, short};
 pub(super) struct Attributes<'n>(pub(super) &'n pb::NodeProto);
 
 impl<'n> Attributes<'n> {
-    fn get(&self, name: &str) -> Option<&'n pb::AttributeProto> {
+    pub(super) fn get(&self, name: &str) -> Option<&'n pb::AttributeProto> {
         self.0.attribute.iter().find(|attribute| attribute.name() == name)
     }
 
