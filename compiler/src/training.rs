@@ -172,14 +172,27 @@ impl FromStr for GeneratorChoice {
                 "topology" => topology = Some(parsed(key, value)?),
                 "layout" => layout = Some(parsed(key, value)?),
                 "legs" => legs = Some(parsed(key, value)?),
-                "bond" => bond = Some(parsed(key, value)?),
+                "bond" => bond = Some(at_least_one(key, value)?),
                 "activation" => activation = Some(parsed(key, value)?),
-                "ratio" => ratio = Some(parsed(key, value)?),
+                "ratio" => ratio = Some(at_least_one(key, value)?),
                 other => return Err(format!("`{other}` is no setting of a generator: {wanted}")),
             }
         }
         Ok(GeneratorChoice { layers, topology, layout, legs, bond, activation, ratio })
     }
+}
+
+/// A number that is finite and not below 1.
+fn at_least_one<T: FromStr<Err: fmt::Display> + PartialOrd + From<u8> + Copy>(
+    key: &str,
+    value: &str,
+) -> Result<T, String>
+where
+    T: std::ops::Div<Output = T>,
+{
+    let (number, one): (T, T) = (parsed(key, value)?, T::from(1));
+    // Of what is infinite the quotient by itself is no number.
+    if number >= one && number / number == one { Ok(number) } else { Err(format!("{key} `{value}`: give 1 or more")) }
 }
 
 fn parsed<T: FromStr<Err: fmt::Display>>(key: &str, value: &str) -> Result<T, String> {
@@ -205,7 +218,18 @@ mod tests {
 
     #[test]
     fn what_is_no_choice_is_explained() {
-        for wrong in ["fc1", "fc1=", "fc1=bond", "fc1=bond:x", "fc1=colour:red", "(=bond:3"] {
+        for wrong in [
+            "fc1",
+            "fc1=",
+            "fc1=bond",
+            "fc1=bond:x",
+            "fc1=bond:0",
+            "fc1=ratio:nan",
+            "fc1=ratio:0.5",
+            "fc1=ratio:inf",
+            "fc1=colour:red",
+            "(=bond:3",
+        ] {
             assert!(wrong.parse::<GeneratorChoice>().is_err(), "{wrong}");
         }
     }

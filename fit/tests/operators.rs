@@ -168,8 +168,9 @@ const REFUSED: [(&str, &str); 32] = [
 ];
 
 /// Cases that begin like some of those above and are right.
-const RIGHT: [&str; 12] = [
+const RIGHT: [&str; 13] = [
     "LSTM reverse state",
+    "LSTM reverse in the middle, opset 9",
     "LSTM default activations bidirectional",
     "Resize nearest align_corners floor by [2, 2]",
     "Resize linear align_corners to [3, 4]",

@@ -120,6 +120,18 @@ for op in GATES:
     recurrent("layout", op, layout=1)
     recurrent("opset 7", op, opset=7)
     recurrent("opset 22", op, opset=22)
+for op in GATES:
+    # Behind operators that a slice would be moved through, and before opset 10.
+    size = 3
+    constants = {"shape": i64(2, 4, 5), "w": f32(1, GATES[op] * size, 4), "r": f32(1, GATES[op] * size, size)}
+    nodes = [
+        h.make_node("Reshape", ["x", "shape"], ["s"]),
+        h.make_node("Transpose", ["s"], ["t"], perm=[2, 0, 1]),
+        h.make_node(op, ["t", "w", "r"], ["u"], name="node", hidden_size=size, direction="reverse"),
+        h.make_node("Transpose", ["u"], ["y"], perm=[2, 0, 1, 3]),
+    ]
+    for opset in (9, 17):
+        case(f"{op} reverse in the middle, opset {opset}", nodes, f32(2, 20), constants, opset)
 recurrent("peepholes", "LSTM", state=True, peepholes=True)
 recurrent("peepholes reverse", "LSTM", state=True, peepholes=True, direction="reverse")
 recurrent("peepholes bidirectional", "LSTM", 2, state=True, peepholes=True, direction="bidirectional")

@@ -6,6 +6,7 @@ mod progress;
 mod quality;
 mod signals;
 mod text;
+mod threads;
 mod values;
 
 use std::io::{self, Write as _};
@@ -42,6 +43,7 @@ pub(crate) fn run() -> ExitCode {
 }
 
 fn compile(args: &Args) -> Result<ExitCode, Error> {
+    threads::start()?;
     let mut options = args.options()?;
     options.probe = std::env::current_exe().ok().map(Probe::new);
     let mut progress = progress::Bars::new(signals::watch());
@@ -83,7 +85,8 @@ fn start_logging(verbose: u8) {
     };
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| filter.into());
     // Fails only when a subscriber is installed already.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Log).without_time().try_init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Log).without_time();
+    let _ = log.with_ansi(console::colors_enabled_stderr()).try_init();
 }
 
 /// Standard error for log lines: what it does not take is lost, since a log must not end the run.

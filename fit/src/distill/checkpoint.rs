@@ -96,8 +96,8 @@ const CHECKSUM: &str = "checksum";
 const FORMAT: (&str, &str) = ("format", "adntn-fit-2");
 /// Nothing that a fit makes is larger; squares of it still fit in float64.
 const LARGEST: f32 = 1e30;
-/// No quality is larger, nor so far below zero.
-const LARGEST_QUALITY: f64 = 1e9;
+/// Qualities lie around 1 and below; percent of them are finite.
+const QUALITIES: std::ops::RangeInclusive<f64> = -1e300..=1e3;
 
 impl State {
     /// The state before the first step.
@@ -143,8 +143,7 @@ impl State {
         }
         let checks = [self.start.quality, self.start.loss, self.best.quality, self.best.loss];
         let qualities = [self.start.quality, self.best.quality];
-        let unknown = f64::MIN;
-        if !qualities.iter().all(|&q| q == unknown || (-LARGEST_QUALITY..=1.0).contains(&q)) {
+        if self.step > 0 && !qualities.iter().all(|quality| QUALITIES.contains(quality)) {
             return refuse("its qualities are none that a fit measures".into());
         }
         if !self.norm.is_finite() || self.norm < 0.0 || !checks.iter().all(|x| x.is_finite()) {
@@ -292,6 +291,7 @@ mod tests {
         let mut state = State::new(&[1.0, -0.0, f32::MIN_POSITIVE / 2.0]);
         state.step = 7;
         state.norm = 0.1 + 0.2;
+        state.start = Check { quality: 0.5, loss: 1.0 };
         state.best = Check { quality: 0.9, loss: -0.0 };
         state.save(&path, &identity("a", "3")).unwrap();
         let extent = |parameters, steps| Extent { parameters, steps, per_epoch: 1 };
@@ -322,7 +322,7 @@ mod tests {
 
     #[test]
     fn states_that_no_fit_makes_are_refused() {
-        let changes: [fn(&mut State); 8] = [
+        let changes: [fn(&mut State); 10] = [
             |s| s.step = usize::MAX,
             |s| s.best_epoch = usize::MAX,
             |s| s.norm = f64::NAN,
@@ -331,6 +331,8 @@ mod tests {
             |s| s.average[0] = 3e38,
             |s| s.second[2] = -1.0,
             |s| s.best.quality = f64::INFINITY,
+            |s| (s.step, s.best.quality) = (5, 1e308),
+            |s| (s.step, s.start.quality) = (5, f64::MIN),
         ];
         for (number, change) in changes.into_iter().enumerate() {
             let mut state = State::new(&[1.0, 2.0, 3.0]);

@@ -6,8 +6,6 @@ use std::collections::{HashMap, HashSet};
 
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto, attribute_proto, tensor_proto::DataType};
 
-/// Farther than any sequence is long.
-const BEFORE_ALL: i64 = i64::MIN / 2;
 /// What ONNX Runtime adds to a variance where SkipLayerNormalization does not say.
 const SKIP_EPSILON: f32 = 1e-12;
 
@@ -52,8 +50,8 @@ impl Writer {
     fn node(&mut self, mut node: NodeProto, opset: i64, constants: &HashMap<String, Vec<f32>>) {
         let whole = [&node.input, &node.output].iter().all(|list| list.first().is_some_and(|name| !name.is_empty()));
         match node.op_type.as_str() {
-            "LSTM" | "GRU" | "RNN" if opset >= 10 && text(&node, "direction").eq_ignore_ascii_case(b"reverse") => {
-                self.backwards(node);
+            "LSTM" | "GRU" | "RNN" if text(&node, "direction").eq_ignore_ascii_case(b"reverse") => {
+                self.backwards(node, opset);
                 return;
             }
             "Celu" if whole => {
@@ -169,38 +167,52 @@ impl Writer {
             (_, true) => DataType::Int64,
             _ => return,
         };
-        let attribute = AttributeProto {
-            name: "to".into(),
-            r#type: attribute_proto::AttributeType::Int as i32,
-            i: wide as i64,
-            ..Default::default()
-        };
-        node.input[0] = self.add("Cast", &[&node.input[0]], &node.output[0], vec![attribute]);
+        node.input[0] = self.add("Cast", &[&node.input[0]], &node.output[0], vec![int_attribute("to", wide as i64)]);
     }
 
-    /// A layer that reads its sequence from the end: the sequence turned round, and what comes out of it.
-    fn backwards(&mut self, mut node: NodeProto) {
+    /// A layer that reads its sequence from the end is the second half of one that reads it both ways. (A sequence turned round
+    /// by a Slice is what tract cannot always move through the operators before it.)
+    fn backwards(&mut self, mut node: NodeProto, opset: i64) {
         node.attribute.retain(|attribute| attribute.name != "direction");
+        node.attribute.push(text_attribute("direction", b"bidirectional"));
         let like = node.output.iter().chain(&node.input).find(|name| !name.is_empty()).cloned().unwrap_or_default();
-        let ints = |values: i64| TensorProto {
-            data_type: DataType::Int64 as i32,
-            dims: vec![1],
-            int64_data: vec![values],
-            ..Default::default()
-        };
-        let [last, before, axis] = [-1, BEFORE_ALL, 0].map(|value| self.constant(ints(value), &like));
-        let turn = [last.as_str(), &before, &axis, &last];
-        if let Some(sequence) = node.input.first().cloned() {
-            node.input[0] = self.add("Slice", &[&[sequence.as_str()], &turn[..]].concat(), &like, Vec::new());
+        for (slot, input) in node.input.iter_mut().enumerate() {
+            // Not the sequence, and not the lengths of the sequences.
+            if !matches!(slot, 0 | 4) && !input.is_empty() {
+                *input = self.add("Concat", &[&*input, &*input], &like, vec![int_attribute("axis", 0)]);
+            }
         }
-        let whole = node.output.first().cloned().filter(|name| !name.is_empty());
-        if let Some(whole) = whole {
-            let turned = self.fresh(&whole);
-            node.output[0].clone_from(&turned);
-            self.made.push(node);
-            self.add_to("Slice", &[&[turned.as_str()], &turn[..]].concat(), &whole, Vec::new());
-        } else {
-            self.made.push(node);
+        let mut halves = Vec::new();
+        for (slot, output) in node.output.iter_mut().enumerate() {
+            if !output.is_empty() {
+                let both = self.fresh(output);
+                halves.push((both.clone(), std::mem::replace(output, both), i64::from(slot == 0)));
+            }
+        }
+        self.made.push(node);
+        for (both, half, axis) in halves {
+            let bounds = [("starts", 1), ("ends", 2), ("axes", axis)];
+            if opset < 10 {
+                let list = |(name, value): (&str, i64)| AttributeProto {
+                    name: name.into(),
+                    r#type: attribute_proto::AttributeType::Ints as i32,
+                    ints: vec![value],
+                    ..Default::default()
+                };
+                self.add_to("Slice", &[&both], &half, bounds.map(list).to_vec());
+            } else {
+                let [start, end, axis] = bounds.map(|(_, value)| {
+                    let values = vec![value];
+                    let tensor = TensorProto {
+                        data_type: DataType::Int64 as i32,
+                        dims: vec![1],
+                        int64_data: values,
+                        ..Default::default()
+                    };
+                    self.constant(tensor, &half)
+                });
+                self.add_to("Slice", &[&both, &start, &end, &axis], &half, Vec::new());
+            }
         }
     }
 }
@@ -224,6 +236,15 @@ fn text_attribute(name: &str, value: &[u8]) -> AttributeProto {
         name: name.into(),
         r#type: attribute_proto::AttributeType::String as i32,
         s: value.to_vec(),
+        ..Default::default()
+    }
+}
+
+fn int_attribute(name: &str, value: i64) -> AttributeProto {
+    AttributeProto {
+        name: name.into(),
+        r#type: attribute_proto::AttributeType::Int as i32,
+        i: value,
         ..Default::default()
     }
 }

@@ -15,7 +15,7 @@ pub(super) fn check(node: &pb::NodeProto, inputs: &[Value], opset: i64) -> Resul
     let attributes = Attributes(node);
     let flag = |name: &str| attributes.int(name).unwrap_or(0) != 0;
     match node.op_type() {
-        "LSTM" | "GRU" | "RNN" => recurrent(&attributes, node.op_type(), opset),
+        "LSTM" | "GRU" | "RNN" => recurrent(&attributes, node.op_type()),
         "ConvTranspose" => output_shape(&attributes, inputs),
         "MaxPool" | "AveragePool" => pool(node, &attributes, inputs),
         "GlobalLpPool" => Err("is an average of powers in tract, not a norm".into()),
@@ -56,7 +56,7 @@ fn is_given(node: &pb::NodeProto, input: usize) -> bool {
     node.input.get(input).is_some_and(|name| !name.is_empty())
 }
 
-fn recurrent(attributes: &Attributes<'_>, op: &str, opset: i64) -> Result<(), String> {
+fn recurrent(attributes: &Attributes<'_>, op: &str) -> Result<(), String> {
     let default: &[&str] = match op {
         "LSTM" => &["sigmoid", "tanh", "tanh"],
         "GRU" => &["sigmoid", "tanh"],
@@ -75,9 +75,7 @@ fn recurrent(attributes: &Attributes<'_>, op: &str, opset: i64) -> Result<(), St
         let value = attributes.int(name).unwrap_or(0);
         refuse_unless(value == 0, || format!("has {name} {value}, which tract does not compute as ONNX says"))?;
     }
-    // Later ones are turned round by slices with a negative step.
-    let back = attributes.text("direction").eq_ignore_ascii_case(b"reverse");
-    refuse_unless(!back || opset >= 10, || "has direction reverse, which tract ignores".into())
+    Ok(())
 }
 
 /// tract keeps the paddings that are given and grows the end, where ONNX says that the paddings follow from the shape.
