@@ -1,6 +1,7 @@
 //! Settings of end-to-end fits.
 
 use std::fmt;
+use std::ops::Div;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -182,16 +183,13 @@ impl FromStr for GeneratorChoice {
     }
 }
 
-/// A number that is finite and not below 1.
-fn at_least_one<T: FromStr<Err: fmt::Display> + PartialOrd + From<u8> + Copy>(
+/// A number that is not below 1, nor infinite.
+fn at_least_one<T: FromStr<Err: fmt::Display> + Copy + PartialOrd + From<u8> + Div<Output = T>>(
     key: &str,
     value: &str,
-) -> Result<T, String>
-where
-    T: std::ops::Div<Output = T>,
-{
+) -> Result<T, String> {
     let (number, one): (T, T) = (parsed(key, value)?, T::from(1));
-    // Of what is infinite the quotient by itself is no number.
+    // What is infinite over itself is no number.
     if number >= one && number / number == one { Ok(number) } else { Err(format!("{key} `{value}`: give 1 or more")) }
 }
 
