@@ -6,7 +6,7 @@ use adntn_families::Replacement;
 use adntn_fit::runner::Likeness;
 use adntn_networks::{Arrangement as _, GeneratorSpec, Side};
 use adntn_onnx::{Model, Patch, pb};
-use adntn_passes::{Candidate, Unused, takes_digits};
+use adntn_passes::{Candidate, SkipReason, Survey, Unused, takes_digits};
 
 use crate::error::Error;
 use crate::layer::{Key, Layer, Size};
@@ -230,4 +230,15 @@ pub(crate) fn stand_in(stand_in: &adntn_fit::runner::StandIn) -> Option<String> 
         "Output '{output}' comes from {operator}, which cannot be run here: '{value}', which feeds it, was measured in its \
          place.{of_it}"
     ))
+}
+
+/// A note where an earlier compilation has replaced layers.
+pub(crate) fn compiled_before(survey: &Survey) -> Option<String> {
+    let before = survey.skipped.iter().filter(|skipped| matches!(skipped.reason, SkipReason::Generator)).count();
+    let layers = if before == 1 { "layer was" } else { "layers were" };
+    (before > 0).then(|| {
+        format!(
+            "{before} {layers} compiled before: losses are measured against this file, not against the first original."
+        )
+    })
 }

@@ -3,7 +3,7 @@
 use std::fs::{self, FileType, Metadata};
 use std::path::{Path, PathBuf};
 
-use adntn_onnx::{Model, check_target, is_own_data};
+use adntn_onnx::{Model, check_target, is_own_data, sample_data_path};
 
 use crate::error::Error;
 use crate::options::Options;
@@ -25,10 +25,18 @@ pub(crate) fn check(options: &Options, model: Option<&Model>) -> Result<(), Erro
     for read in &reads {
         check_readable(read)?;
     }
+    if options.external_data && !options.dry_run {
+        // Its name is longer than the output's, and some are too long.
+        check_target(&sample_data_path(&options.output))?;
+    }
     for (number, write) in writes.iter().enumerate() {
         check_target(write.path)?;
         if let Some(other) = writes[..number].iter().find(|other| Place::of(other.path).is(&Place::of(write.path))) {
             return Err(overlap(write, other));
+        }
+        let output = Named { what: OUTPUT, path: &options.output };
+        if write.what != OUTPUT && would_be_data(&output, write) {
+            return Err(overlap(write, &Named { what: "the output's external data", ..output }));
         }
         let target = Place::of(write.path);
         for read in reads.iter().filter(|read| !(read.what == write.what && read.path == write.path)) {
@@ -78,12 +86,12 @@ fn writes(options: &Options) -> Vec<Named<'_>> {
     written.into_iter().filter_map(|(what, path)| Some(Named { what, path: path? })).collect()
 }
 
-/// Whether external data of the output may get the name of what is read.
-fn would_be_data(write: &Named<'_>, read: &Named<'_>) -> bool {
+/// Whether external data of the output may get the name of another file, or have it from an earlier run.
+fn would_be_data(output: &Named<'_>, other: &Named<'_>) -> bool {
     let beside = |path: &Path| folder_of(path).canonicalize().ok();
-    write.what == OUTPUT
-        && read.path.file_name().is_some_and(|name| is_own_data(write.path, name))
-        && beside(write.path) == beside(read.path)
+    output.what == OUTPUT
+        && other.path.file_name().is_some_and(|name| is_own_data(output.path, name))
+        && beside(output.path) == beside(other.path)
 }
 
 /// Refuses what would be waited for, such as a pipe. What is missing is told by who reads it.

@@ -2,7 +2,9 @@
 
 mod ready;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Instant;
 
 use adntn_fit::distill::Ended;
@@ -28,17 +30,13 @@ use crate::{certify, check, describe, endtoend, goal, layout, menu, paths, quali
 
 /// Compiles a model as `options` say: the report, and the model staged unless this is a dry run.
 pub(crate) fn run(options: &Options, observer: &mut dyn Observer) -> Result<(Report, Option<Staged>), Error> {
-    let start = Run {
-        options,
-        observer,
-        notes: Vec::new(),
-        obstacle: None,
-        seconds: Vec::new(),
-        begun: Instant::now(),
-        since: Instant::now(),
-        phase: None,
-    };
-    start.compile().map_err(|error| error.in_model(&options.input))
+    let unrunnable = Rc::default();
+    let mut result = Run::new(options, observer, Rc::clone(&unrunnable)).compile();
+    if result.is_err() && unrunnable.borrow().is_some() {
+        // Some samples take a way through the model that tract does not know.
+        result = Run::new(options, observer, unrunnable).compile();
+    }
+    result.map_err(|error| error.in_model(&options.input))
 }
 
 /// Bytes of a model and its external data.
@@ -58,6 +56,8 @@ struct Run<'o> {
     notes: Vec<String>,
     /// Why the model cannot be run.
     obstacle: Option<String>,
+    /// Why the original failed on some samples, for a second try without.
+    unrunnable: Rc<RefCell<Option<String>>>,
     seconds: Vec<PhaseTime>,
     begun: Instant,
     since: Instant,
@@ -70,6 +70,22 @@ struct Decision {
     choice: Choice,
 }
 
+impl<'o> Run<'o> {
+    fn new(options: &'o Options, observer: &'o mut dyn Observer, unrunnable: Rc<RefCell<Option<String>>>) -> Self {
+        Run {
+            options,
+            observer,
+            notes: Vec::new(),
+            obstacle: None,
+            unrunnable,
+            seconds: Vec::new(),
+            begun: Instant::now(),
+            since: Instant::now(),
+            phase: None,
+        }
+    }
+}
+
 impl Run<'_> {
     fn compile(mut self) -> Result<(Report, Option<Staged>), Error> {
         check::options(self.options)?;
@@ -80,6 +96,7 @@ impl Run<'_> {
         let survey = find_candidates_with(&model, &FindOptions { min_elements: self.options.min_elements });
         check::weights(&self.options.input, &survey)?;
         check::patterns(self.options, &survey)?;
+        self.notes.extend(describe::compiled_before(&survey));
         let (chosen, passed_over) = self.filter(&survey);
         layout::check(&chosen, self.options)?;
         self.note_kernel_legs(&chosen);
@@ -118,7 +135,7 @@ impl Run<'_> {
         let mut effects = layers.iter().map(|_| None).collect();
         let mut data = None;
         if let Some(samples) = &samples {
-            let bench = Bench::new(&model, samples.held_out.clone(), &samples.yardstick)?;
+            let bench = self.of_original(Bench::new(&model, samples.held_out.clone(), &samples.yardstick))?;
             let got = verify::outputs(&emitted, &model, &layers, &decision.choice, rest, &bench, &samples.probe()?)?;
             let verdict = bench.judge().compare(&got);
             let evidence = quality::Evidence {
@@ -223,7 +240,7 @@ impl Run<'_> {
             }
             return Ok(Decision { selection, choice });
         };
-        let bench = Bench::new(model, samples.selection.clone(), &samples.yardstick)?.beside(kept);
+        let bench = self.of_original(Bench::new(model, samples.selection.clone(), &samples.yardstick))?.beside(kept);
         let ladder = Ladder::new(model, layers, samples, self.options)?;
         let (options, losses) = (self.options, BTreeMap::new());
         let candidates: Vec<&Candidate> = layers.iter().map(|layer| layer.candidate).collect();
@@ -238,7 +255,7 @@ impl Run<'_> {
         drop(bench);
 
         self.enter("checking on held-out samples");
-        let held_out = Bench::new(model, samples.held_out.clone(), &samples.yardstick)?.beside(kept);
+        let held_out = self.of_original(Bench::new(model, samples.held_out.clone(), &samples.yardstick))?.beside(kept);
         let (tolerance, delta) = (self.options.tolerance, 1.0 - self.options.confidence);
         let tested = certify::certify(layers, &held_out, &selection.accepted, tolerance, delta)?;
         if tested.rejected > 0
@@ -327,6 +344,9 @@ impl Run<'_> {
             let bytes = outline.map_or_else(|| Ok(model.apply(&Patch::default())?.to_bytes()), Ok::<_, Error>)?;
             Ok(Loaded::new(bytes)?.check()?)
         });
+        if matches!(checked, Err(Error::Interrupted)) {
+            return Err(Error::Interrupted);
+        }
         if let Err(e) = checked {
             self.notes.push(format!("The model cannot be run{partly} ({e}): a compilation could not measure quality."));
         }

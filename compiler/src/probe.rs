@@ -79,15 +79,9 @@ impl Probe {
         Some(ExitCode::SUCCESS)
     }
 
-    /// Tries the model at `path` of `bytes` bytes; with its weights, or (`whole` is false) shapes alone. `Err` with what ended
-    /// the trial. Where no process can be started, nothing is known and the model passes; likewise when `stop` says so.
-    pub(crate) fn run(
-        &self,
-        path: &Path,
-        bytes: u64,
-        whole: bool,
-        stop: &mut dyn FnMut() -> bool,
-    ) -> Result<(), String> {
+    /// Tries the model at `path` of `bytes` bytes; with its weights, or (`whole` is false) shapes alone. Where no process can be
+    /// started, nothing is known and the model passes. Where `stop` says so the trial ends at once, and shows nothing.
+    pub(crate) fn run(&self, path: &Path, bytes: u64, whole: bool, stop: &mut dyn FnMut() -> bool) -> Trial {
         let seconds = self.seconds + bytes / BYTES_PER_SECOND;
         let memory = bytes.saturating_mul(if whole { COPIES } else { 1 }).saturating_add(MEMORY);
         let memory = machine_memory().map_or(memory, |most| memory.min(most.max(MEMORY)));
@@ -102,21 +96,32 @@ impl Probe {
             Ok(child) => child,
             Err(error) => {
                 tracing::warn!(%error, program = %self.program.display(), "a model cannot be tried in a process of its own");
-                return Ok(());
+                return Trial::Passed;
             }
         };
         match wait(&mut child, Duration::from_secs(seconds) * PATIENCE, stop) {
-            Outcome::Ended(status) if status.success() => Ok(()),
-            Outcome::Ended(status) => Err(reason(status, memory, seconds)),
-            Outcome::Late => Err(format!("it took more than {seconds} s of processor time")),
-            Outcome::Unknown => Ok(()),
+            Outcome::Ended(status) if status.success() => Trial::Passed,
+            Outcome::Ended(status) => Trial::Failed(reason(status, memory, seconds)),
+            Outcome::Late => Trial::Failed(format!("it took more than {seconds} s of processor time")),
+            Outcome::Unknown => Trial::Passed,
+            Outcome::Stopped => Trial::Interrupted,
         }
     }
+}
+
+/// What a trial has shown.
+pub(crate) enum Trial {
+    Passed,
+    /// What ended it.
+    Failed(String),
+    /// The caller wants no more.
+    Interrupted,
 }
 
 enum Outcome {
     Ended(ExitStatus),
     Late,
+    Stopped,
     Unknown,
 }
 
@@ -127,7 +132,7 @@ fn wait(child: &mut Child, patience: Duration, stop: &mut dyn FnMut() -> bool) -
         match child.try_wait() {
             Ok(Some(status)) => return Outcome::Ended(status),
             Ok(None) if start.elapsed() > patience => break Outcome::Late,
-            Ok(None) if stop() => break Outcome::Unknown,
+            Ok(None) if stop() => break Outcome::Stopped,
             Ok(None) => std::thread::sleep(pause),
             Err(_) => break Outcome::Unknown,
         }

@@ -27,18 +27,23 @@ pub(crate) fn outputs(
     bench: &Bench<'_>,
     probe: &Dataset,
 ) -> Result<Vec<Output>, Error> {
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().map_err(|e| Error::Internal(e.to_string()))?;
+    // Where the system gives no thread more, they run side by side.
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().ok();
+    let one_by_one = |data: &Dataset| {
+        let run = || run(emitted, Patch::default(), data, &[]);
+        pool.as_ref().map_or_else(run, |pool| pool.install(run))
+    };
     let replaced = layers.iter().zip(choice).filter(|(_, key)| key.is_some());
     if replaced.map(|(layer, _)| layer.candidate.elements()).sum::<usize>() > FORMED_ANEW {
         let mut patch = rest;
         patch.merge(dense_patch(layers, choice)?);
-        let of_file = pool.install(|| run(emitted, Patch::default(), probe, &[]))?;
+        let of_file = one_by_one(probe)?;
         let of_numbers = run(model, patch.clone(), probe, &[])?;
         if relative_rms(&of_numbers, &of_file).is_some_and(|error| error <= ROUNDING) {
             return run(model, patch, bench.data(), &[]);
         }
     }
-    pool.install(|| run(emitted, Patch::default(), bench.data(), &[]))
+    one_by_one(bench.data())
 }
 
 /// Effect on the model of one replaced layer alone.

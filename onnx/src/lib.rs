@@ -68,7 +68,7 @@ pub use error::{Error, ExternalProblem, SparseProblem, TensorProblem};
 pub use index::{GraphIndex, Use};
 pub use model::Model;
 pub use patch::Patch;
-pub use stage::{Staged, is_own_data};
+pub use stage::{Staged, is_own_data, sample_data_path};
 pub use staged_file::{StagedFile, check_target, commit_all};
 
 /// The messages of `onnx-ml.proto`, written by `cargo run -p adntn-onnx-regenerate`. Every `bytes` field is a

@@ -140,6 +140,13 @@ pub(crate) fn data_name(model: &Path, content: &Rope) -> Result<String, Error> {
     Ok(format!("{name}.{}.data", &hash.finalize().to_hex()[..DIGITS]))
 }
 
+/// A path that external data of the model file `model` may get: as long as any.
+pub fn sample_data_path(model: &Path) -> PathBuf {
+    let mut name = model.file_name().map(OsString::from).unwrap_or_default();
+    name.push(format!(".{}.data", "0".repeat(DIGITS)));
+    model.with_file_name(name)
+}
+
 /// Whether a file of this name may be one that this crate wrote as external data of the model file `model`.
 pub fn is_own_data(model: &Path, name: impl AsRef<Path>) -> bool {
     let Some(mut start) = model.file_name().map(OsString::from) else { return false };

@@ -11,6 +11,7 @@ mod quality;
 mod settings;
 mod signals;
 mod text;
+mod threads;
 mod values;
 
 use std::io::{self, Write as _};
@@ -74,6 +75,7 @@ fn act(settings: &Settings) -> Result<ExitCode, Error> {
 }
 
 fn compile(mut options: Options, quiet: bool) -> Result<ExitCode, Error> {
+    threads::start()?;
     options.probe = std::env::current_exe().ok().map(Probe::new);
     let mut progress = progress::Bars::new(signals::watch(), quiet);
     let result = compile_staged(&options, &mut progress);
@@ -119,7 +121,8 @@ fn start_logging(verbose: u8) {
     };
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| filter.into());
     // Fails only when a subscriber is installed already.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Log).without_time().try_init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Log).without_time();
+    let _ = log.with_ansi(console::colors_enabled_stderr()).try_init();
 }
 
 /// Standard error for log lines: what it does not take is lost, since a log must not end the run.

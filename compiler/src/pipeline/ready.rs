@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::layer::Layer;
 use crate::metric::Yardstick;
 use crate::options::CoreType;
+use crate::probe::Trial;
 use crate::training::FitKind;
 
 /// Accuracies on two sets of samples that differ by more, beyond chance, are told.
@@ -36,9 +37,18 @@ impl Run<'_> {
     /// Loads the model into tract and prepares samples; `None` with a note when the model cannot be run.
     pub(super) fn samples(&mut self, model: &Model) -> Result<Option<Samples>, Error> {
         self.enter("loading into tract");
-        if let Err(e) = self.admit(model, true) {
-            self.cannot_run(&e);
+        let problem = self.unrunnable.borrow_mut().take();
+        if let Some(problem) = problem {
+            self.cannot_run(&problem);
             return Ok(None);
+        }
+        match self.admit(model, true) {
+            Ok(()) => {}
+            Err(Error::Interrupted) => return Err(Error::Interrupted),
+            Err(e) => {
+                self.cannot_run(&e);
+                return Ok(None);
+            }
         }
         let loaded = match Loaded::new(model.apply(&Patch::default())?.to_bytes()).map_err(Error::from) {
             Ok(loaded) => loaded,
@@ -107,10 +117,6 @@ impl Run<'_> {
                 self.note_labels(model, &mut samples)?;
                 Ok(Some(samples))
             }
-            // Samples that a model which was loaded cannot run are at fault themselves.
-            Err(Error::Data(adntn_fit::Error::Runtime { action: "run", problem })) if samples.fit.is_some() => {
-                Err(Error::Usage(format!("{}: the model cannot run these samples: {problem}", samples.report.source)))
-            }
             Err(Error::Data(e @ adntn_fit::Error::NotFinite { .. })) if samples.fit.is_some() => {
                 Err(Error::Usage(format!("{}: with these samples {e}", samples.report.source)))
             }
@@ -142,11 +148,11 @@ impl Run<'_> {
             Some((fit, block)) => {
                 self.enter("calibrating");
                 if trained {
-                    silent(model, chosen, fit, block.unwrap_or(1))?
+                    self.of_original(silent(model, chosen, fit, block.unwrap_or(1)))?
                 } else {
                     let enough = samples_for_statistics(chosen, fit.samples());
                     let fit = fit.select(&(0..enough).collect::<Vec<_>>())?;
-                    input_statistics(model, chosen, &absorbs, &fit)?
+                    self.of_original(input_statistics(model, chosen, &absorbs, &fit))?
                 }
             }
             None => chosen.iter().map(|_| Statistics::Unknown).collect(),
@@ -293,11 +299,22 @@ impl Run<'_> {
         adntn_fit::screen(model)?;
         let Some(probe) = &self.options.probe else { return Ok(()) };
         let observer = &mut *self.observer;
-        let run = probe.run(&self.options.input, model.size_bytes(), whole, &mut || observer.stop());
-        run.map_err(|problem| Error::Data(adntn_fit::Error::Runtime { action: "run", problem }))
+        match probe.run(&self.options.input, model.size_bytes(), whole, &mut || observer.stop()) {
+            Trial::Passed => Ok(()),
+            Trial::Failed(problem) => Err(Error::Data(adntn_fit::Error::Runtime { action: "run", problem })),
+            Trial::Interrupted => Err(Error::Interrupted),
+        }
     }
 
-    fn cannot_run(&mut self, error: &Error) {
+    /// Notes where the original cannot be run on samples after all, so that the compilation can do without.
+    pub(super) fn of_original<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+        if let Err(error @ Error::Data(adntn_fit::Error::Runtime { action: "run", .. })) = &result {
+            *self.unrunnable.borrow_mut() = Some(error.to_string());
+        }
+        result
+    }
+
+    fn cannot_run(&mut self, error: &dyn std::fmt::Display) {
         self.obstacle = Some(error.to_string());
         self.notes.push(format!(
             "The model could not be run ({error}), so quality was not measured and layers were held to a weight error \

@@ -1,9 +1,9 @@
 //! A fit set down in a file, to be taken up again.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::Write as _;
 use std::path::Path;
 
+use adntn_onnx::StagedFile;
 use bytemuck::cast_slice;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
@@ -96,6 +96,8 @@ const CHECKSUM: &str = "checksum";
 const FORMAT: (&str, &str) = ("format", "adntn-fit-2");
 /// Nothing that a fit makes is larger; squares of it still fit in float64.
 const LARGEST: f32 = 1e30;
+/// Qualities lie around 1 and below; percent of them are finite.
+const QUALITIES: std::ops::RangeInclusive<f64> = -1e300..=1e3;
 
 impl State {
     /// The state before the first step.
@@ -140,6 +142,10 @@ impl State {
             return refuse(format!("its best pass is {}, after {} steps", self.best_epoch, self.step));
         }
         let checks = [self.start.quality, self.start.loss, self.best.quality, self.best.loss];
+        let qualities = [self.start.quality, self.best.quality];
+        if self.step > 0 && !qualities.iter().all(|quality| QUALITIES.contains(quality)) {
+            return refuse("its qualities are none that a fit measures".into());
+        }
         if !self.norm.is_finite() || self.norm < 0.0 || !checks.iter().all(|x| x.is_finite()) {
             return refuse("its measurements are no numbers that a fit makes".into());
         }
@@ -182,19 +188,8 @@ impl State {
         let mut about: HashMap<String, String> = entries.into_iter().collect();
         about.insert(CHECKSUM.into(), checksum);
         let bytes = safetensors::serialize(views, Some(about)).map_err(|e| fail(e.to_string()))?;
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut builder = tempfile::Builder::new();
-        #[cfg(unix)]
-        {
-            // As of any new file; the user's mask is taken off.
-            use std::os::unix::fs::PermissionsExt as _;
-            builder.permissions(std::fs::Permissions::from_mode(0o666));
-        }
-        let mut file = builder.tempfile_in(folder).map_err(|e| fail(e.to_string()))?;
-        file.write_all(&bytes).map_err(|e| fail(e.to_string()))?;
-        file.as_file().sync_all().map_err(|e| fail(e.to_string()))?;
-        file.persist(path).map_err(|e| fail(e.to_string()))?;
-        Ok(())
+        let failed = |e: adntn_onnx::Error| Error::Checkpoint { problem: e.to_string() };
+        StagedFile::new(path, &bytes).and_then(StagedFile::commit).map_err(failed)
     }
 
     /// Reads a state that [`State::save`] wrote for the same fit.
@@ -296,6 +291,7 @@ mod tests {
         let mut state = State::new(&[1.0, -0.0, f32::MIN_POSITIVE / 2.0]);
         state.step = 7;
         state.norm = 0.1 + 0.2;
+        state.start = Check { quality: 0.5, loss: 1.0 };
         state.best = Check { quality: 0.9, loss: -0.0 };
         state.save(&path, &identity("a", "3")).unwrap();
         let extent = |parameters, steps| Extent { parameters, steps, per_epoch: 1 };
@@ -326,7 +322,7 @@ mod tests {
 
     #[test]
     fn states_that_no_fit_makes_are_refused() {
-        let changes: [fn(&mut State); 8] = [
+        let changes: [fn(&mut State); 10] = [
             |s| s.step = usize::MAX,
             |s| s.best_epoch = usize::MAX,
             |s| s.norm = f64::NAN,
@@ -335,6 +331,8 @@ mod tests {
             |s| s.average[0] = 3e38,
             |s| s.second[2] = -1.0,
             |s| s.best.quality = f64::INFINITY,
+            |s| (s.step, s.best.quality) = (5, 1e308),
+            |s| (s.step, s.start.quality) = (5, f64::MIN),
         ];
         for (number, change) in changes.into_iter().enumerate() {
             let mut state = State::new(&[1.0, 2.0, 3.0]);

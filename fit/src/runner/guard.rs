@@ -37,7 +37,13 @@ pub(super) fn guarded<T>(
 ) -> Result<T, Error> {
     match caught(f) {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(e)) => Err(Error::Runtime { action, problem: one_line(&format!("{e:#}")) }),
+        Ok(Err(e)) => {
+            let words = one_line(&format!("{e:#}"));
+            // What fails in a node mostly says in which, with its number.
+            let place = if words.contains("#") { None } else { place() };
+            let problem = place.map_or_else(|| words.clone(), |place| format!("it failed at {place} ({words})"));
+            Err(Error::Runtime { action, problem })
+        }
         Err(payload) => {
             let words = payload
                 .downcast_ref::<String>()

@@ -6,6 +6,7 @@ mod guard;
 mod optimise;
 mod output;
 mod prepare;
+mod rewrite;
 
 use std::ops::Range;
 

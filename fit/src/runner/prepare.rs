@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::rewrite::rewrite;
 use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, tensor_proto::DataType};
 
 /// A value that is measured instead of an output that tract cannot compute.
@@ -82,10 +83,49 @@ const ARRANGE: [&str; 24] = [
     "ZipMap",
 ];
 
+/// Operators of ONNX Runtime's own that tract has, or that mean what the standard's of that name do.
+const MICROSOFT: [&str; 14] = [
+    "BiasGelu",
+    "DequantizeLinear",
+    "FastGelu",
+    "GatherBlockQuantized",
+    "Gelu",
+    "GroupQueryAttention",
+    "MatMulNBits",
+    "MultiHeadAttention",
+    "QuantizeLinear",
+    "QuickGelu",
+    "RotaryEmbedding",
+    "SimplifiedLayerNormalization",
+    "SkipLayerNormalization",
+    "SkipSimplifiedLayerNormalization",
+];
+
+/// Gives operators of other domains, and the model's own functions, names that tract does not take for the standard's.
+fn name_foreign(graph: &mut GraphProto, functions: &HashSet<(String, String)>) {
+    for node in &mut graph.node {
+        let own = match node.domain.as_str() {
+            "" | "ai.onnx" | "ai.onnx.ml" => true,
+            "com.microsoft" => MICROSOFT.contains(&node.op_type.as_str()),
+            _ => false,
+        };
+        if !own || functions.contains(&(node.domain.clone(), node.op_type.clone())) {
+            node.op_type = format!("{}.{}", node.domain, node.op_type);
+        }
+        let inner = node.attribute.iter_mut().flat_map(|attribute| attribute.g.iter_mut().chain(&mut attribute.graphs));
+        inner.for_each(|graph| name_foreign(graph, functions));
+    }
+}
+
 /// Changes `model` into what tract can run and says what stands for outputs that it cannot compute.
 pub(super) fn prepare(model: &mut ModelProto, known: impl Fn(&str) -> bool) -> Vec<StandIn> {
+    let standard = |domain: &str| matches!(domain, "" | "ai.onnx");
+    let opset = model.opset_import.iter().find(|import| standard(&import.domain)).map_or(0, |import| import.version);
     let Some(graph) = &mut model.graph else { return Vec::new() };
+    let functions = model.functions.iter().filter_map(|f| Some((f.domain.clone()?, f.name.clone()?))).collect();
+    name_foreign(graph, &functions);
     drop_empty_inputs(graph);
+    rewrite(graph, opset);
     let stand_ins = cut_tail(graph, known);
     name_outputs(graph);
     name_nodes(graph);

@@ -4,6 +4,7 @@
 //! follows shapes through the standard operators as far as that is cheap, open extents counted as one, so that what it
 //! calls too large is too large for every input. What it does not know it lets pass: it promises nothing about the rest.
 
+mod fidelity;
 mod rules;
 mod value;
 mod window;
@@ -74,9 +75,10 @@ impl Scope<'_> {
         known: &mut HashMap<&'g str, Value>,
     ) -> Result<(), Error> {
         let unfit = |problem: String| Error::Unfit { node: label(node, at), problem };
+        let inputs: Vec<Value> =
+            node.input.iter().map(|name| self.find(name, known).cloned().unwrap_or_default()).collect();
+        fidelity::check(node, &inputs, self.opset).map_err(unfit)?;
         if matches!(node.domain(), "" | "ai.onnx") {
-            let inputs: Vec<Value> =
-                node.input.iter().map(|name| self.find(name, known).cloned().unwrap_or_default()).collect();
             let outputs = rules::outputs(model, node, &inputs, self.opset).map_err(unfit)?;
             for (name, value) in node.output.iter().zip(outputs) {
                 check(&value).map_err(unfit)?;

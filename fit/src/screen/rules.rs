@@ -9,7 +9,7 @@ use super::window::{Window, short};
 pub(super) struct Attributes<'n>(pub(super) &'n pb::NodeProto);
 
 impl<'n> Attributes<'n> {
-    fn get(&self, name: &str) -> Option<&'n pb::AttributeProto> {
+    pub(super) fn get(&self, name: &str) -> Option<&'n pb::AttributeProto> {
         self.0.attribute.iter().find(|attribute| attribute.name() == name)
     }
 
@@ -216,7 +216,7 @@ fn extents(ints: &[i64]) -> Result<Vec<Option<u64>>, String> {
 fn scaled(dims: &[Option<u64>], scales: impl Iterator<Item = f64>) -> Result<Value, String> {
     let scales: Vec<f64> = scales.collect();
     refuse_unless(scales.len() == dims.len(), || format!("has {} factors for {} axes", scales.len(), dims.len()))?;
-    let finite = scales.iter().all(|scale| scale.is_finite() && (0.0..1e12).contains(scale));
+    let finite = scales.iter().all(|scale| scale.is_finite() && *scale >= 0.0);
     refuse_unless(finite, || "has a factor that is negative, infinite or no number".into())?;
     // An open extent is at least one, and grows as well.
     let grown = dims.iter().zip(&scales).map(|(dim, scale)| Some((dim.unwrap_or(1) as f64 * scale) as u64));
