@@ -1,7 +1,6 @@
 //! Settings of end-to-end fits.
 
 use std::fmt;
-use std::ops::Div;
 use std::path::PathBuf;
 use std::str::FromStr;
 
