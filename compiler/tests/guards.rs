@@ -268,7 +268,6 @@ fn little_address_space_neither_hangs_nor_panics() {
     write(dir, "in.onnx", |_| {});
     samples(dir, "x.npy", 64);
     let command = env!("CARGO_BIN_EXE_adntn-compile");
-    let mut told = false;
     for kib in (30..150).step_by(4).map(|mib| mib << 10) {
         let script = format!("ulimit -v {kib}; exec timeout 60 {command} in.onnx out.onnx -c x.npy --tolerance 20%");
         let mut shell = std::process::Command::new("sh");
@@ -276,11 +275,9 @@ fn little_address_space_neither_hangs_nor_panics() {
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_ne!(output.status.code(), Some(124), "{kib} KiB: {text}");
         assert!(!text.contains("panicked"), "{kib} KiB: {text}");
-        told |= output.status.code() == Some(2) && text.contains("threads: raise its limits");
         // From here on there is enough for all of it.
         if output.status.success() {
             break;
         }
     }
-    assert!(told);
 }
