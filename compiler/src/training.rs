@@ -1,7 +1,6 @@
 //! Settings of end-to-end fits.
 
 use std::fmt;
-use std::ops::Div;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -173,9 +172,9 @@ impl FromStr for GeneratorChoice {
                 "topology" => topology = Some(parsed(key, value)?),
                 "layout" => layout = Some(parsed(key, value)?),
                 "legs" => legs = Some(parsed(key, value)?),
-                "bond" => bond = Some(at_least_one(key, value)?),
+                "bond" => bond = Some(at_least_one(key, value, usize::MAX)?),
                 "activation" => activation = Some(parsed(key, value)?),
-                "ratio" => ratio = Some(at_least_one(key, value)?),
+                "ratio" => ratio = Some(at_least_one(key, value, f64::MAX)?),
                 other => return Err(format!("`{other}` is no setting of a generator: {wanted}")),
             }
         }
@@ -183,14 +182,15 @@ impl FromStr for GeneratorChoice {
     }
 }
 
-/// A number that is not below 1, nor infinite.
-fn at_least_one<T: FromStr<Err: fmt::Display> + Copy + PartialOrd + From<u8> + Div<Output = T>>(
+/// A number from 1 to `most`.
+fn at_least_one<T: FromStr<Err: fmt::Display> + PartialOrd + From<u8>>(
     key: &str,
     value: &str,
+    most: T,
 ) -> Result<T, String> {
-    let (number, one): (T, T) = (parsed(key, value)?, T::from(1));
-    // What is infinite over itself is no number.
-    if number >= one && number / number == one { Ok(number) } else { Err(format!("{key} `{value}`: give 1 or more")) }
+    let number: T = parsed(key, value)?;
+    let fits = (T::from(1)..=most).contains(&number);
+    if fits { Ok(number) } else { Err(format!("{key} `{value}`: give 1 or more")) }
 }
 
 fn parsed<T: FromStr<Err: fmt::Display>>(key: &str, value: &str) -> Result<T, String> {
