@@ -104,7 +104,8 @@ impl Run<'_> {
             return Ok((self.dry_report(&model, &survey, &chosen, passed_over)?, None));
         }
 
-        let samples = self.samples(&model)?;
+        let samples = self.samples(&model);
+        let samples = self.of_original(samples)?;
         self.go_on()?;
         let mut layers = self.layers(&model, &chosen, samples.as_ref())?;
         self.go_on()?;

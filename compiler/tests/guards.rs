@@ -124,7 +124,8 @@ fn what_tract_cannot_run_on_some_samples_is_not_measured() {
     let flat = node("ReduceSum", "sum", &["hot", "axes"], "z0");
     let constants =
         vec![depth, tensor("values", &[2], &[0.0, 1.0]), ints("axes", &[1], &[1]), ints("shape", &[2], &[-1, 48])];
-    with(dir, vec![cast, one, flat, node("Reshape", "flat", &["z0", "shape"], "z")], constants);
+    let shaped = node("Reshape", "flat", &["z0", "shape"], "z1");
+    with(dir, vec![cast, one, flat, shaped, node("Add", "both", &["z1", "x"], "z")], constants);
     let mut values = ndarray::Array2::<f32>::from_shape_fn((64, 48), |(row, column)| ((row + column) % 4) as f32);
     values[[50, 7]] = 9.0;
     ndarray_npy::write_npy(dir.join("x.npy"), &values).unwrap();
@@ -267,19 +268,16 @@ fn little_address_space_neither_hangs_nor_panics() {
     write(dir, "in.onnx", |_| {});
     samples(dir, "x.npy", 64);
     let command = env!("CARGO_BIN_EXE_adntn-compile");
-    let mut told = false;
     for kib in (30..150).step_by(4).map(|mib| mib << 10) {
         let script = format!("ulimit -v {kib}; exec timeout 60 {command} in.onnx out.onnx -c x.npy --tolerance 20%");
-        let run = std::process::Command::new("sh").current_dir(dir).args(["-c", &script]).env("RUST_BACKTRACE", "0");
-        let output = run.output().unwrap();
+        let mut shell = std::process::Command::new("sh");
+        let output = shell.current_dir(dir).args(["-c", &script]).env("RUST_BACKTRACE", "0").output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_ne!(output.status.code(), Some(124), "{kib} KiB: {text}");
         assert!(!text.contains("panicked"), "{kib} KiB: {text}");
-        told |= output.status.code() == Some(2) && text.contains("threads: raise its limits");
         // From here on there is enough for all of it.
         if output.status.success() {
             break;
         }
     }
-    assert!(told);
 }
