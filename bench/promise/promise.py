@@ -2,7 +2,7 @@
 
 The samples are drawn from MNIST's test set, which the models were not trained on, anew for each seed. What the tool does not get
 is what its result is judged on. A claim is broken when the loss there exceeds the tolerance although the report says that it is
-shown, with 95 % confidence, not to.
+shown, or for relative errors estimated, with 95 % confidence, not to.
 """
 
 import argparse
