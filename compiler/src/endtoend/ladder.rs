@@ -19,7 +19,7 @@ use crate::select::{Choice, dense_patch};
 /// Fewer samples than this are learnt by heart instead of teaching anything.
 const FEWEST_SAMPLES: usize = 1000;
 /// How long a rung is that begins with new networks, and one that goes on from the last.
-const FRESH: Length = Length { passes: 12, share: 0.25, most: 4_000_000 };
+const FRESH: Length = Length { passes: 12, share: 0.35, most: 6_000_000 };
 const ONWARD: Length = Length { passes: 4, share: 0.05, most: 800_000 };
 const LAST: Length = Length { passes: 8, share: 0.4, most: 4_000_000 };
 /// Share of the work that is kept for the last of them.
@@ -138,10 +138,12 @@ impl<'l> Ladder<'l> {
         Ok(Some(Ladder { model, samples, options, shared: None, left, for_last: FOR_LAST * left }))
     }
 
-    /// How far below `tolerance` a loss on the selection samples has to be for the final test to show it, by and large.
-    pub(crate) fn margin(&self, tolerance: f64) -> f64 {
-        let samples = [&self.samples.held_out, &self.samples.selection].map(|set| 1.0 / set.samples().max(1) as f64);
-        (tolerance * (1.0 - tolerance) * samples.iter().sum::<f64>()).sqrt().min(tolerance / 2.0)
+    /// Standard error of the difference between a loss on the selection samples and one on the held-out samples, as a multiple of
+    /// that on the selection samples alone.
+    pub(crate) fn spread(&self) -> f64 {
+        let [selection, held_out] =
+            [&self.samples.selection, &self.samples.held_out].map(|set| set.samples().max(1) as f64);
+        (1.0 + selection / held_out).sqrt()
     }
 
     /// Trains `choice` through the network.

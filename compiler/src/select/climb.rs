@@ -50,9 +50,8 @@ impl Search<'_, '_, '_> {
         ladder: &mut Ladder<'_>,
         accepted: &mut Vec<Choice>,
     ) -> Result<Option<StopReason>, Error> {
-        let found = accepted.len();
         let ended = self.ascend(ladder, accepted)?;
-        if let (None, true, Some(last)) = (ended, accepted.len() > found, accepted.last().cloned()) {
+        if let (None, false, Some(last)) = (ended, self.is_enough(accepted), accepted.last().cloned()) {
             // The final test asks for more than the samples that it was chosen on.
             let first = last.iter().position(Option::is_some).unwrap_or(0);
             match self.rung(ladder, &last, Rung { first, kind: RungKind::Last }, Some(&last))? {
@@ -205,10 +204,11 @@ impl Search<'_, '_, '_> {
             Taught::Spent => return Ok(Step::Spent),
         };
         // What was trained differs from the original nearly everywhere, which says nothing of its decisions: no margins here.
-        let loss = self.measure(&trained)?.loss();
+        let verdict = self.measure(&trained)?;
+        let loss = verdict.loss();
         self.losses.insert(trained.clone(), loss);
         // The final test shows more than that the loss is within the tolerance on these samples.
-        let accepted = loss <= self.options.tolerance - ladder.margin(self.options.tolerance);
+        let accepted = loss + verdict.deviation() * ladder.spread() <= self.options.tolerance;
         tracing::debug!(loss, accepted, bytes = self.bytes(&trained), "rung");
         self.observer.event(Event::Trial { loss, bytes, accepted });
         Ok(if accepted { Step::Up(trained) } else { Step::Refused })

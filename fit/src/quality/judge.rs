@@ -96,6 +96,12 @@ impl Verdict {
         self.worst(|c| c.losses.as_ref().map_or(0.0, Losses::mean))
     }
 
+    /// Standard error of the loss of the output that has the largest, as far as these samples tell.
+    #[must_use]
+    pub fn deviation(&self) -> f64 {
+        self.worst(|c| c.losses.as_ref().map_or(0.0, Losses::deviation))
+    }
+
     /// A cautious estimate of the loss on further samples, for choosing: no less than what was observed and what the margins
     /// let expect, the more so the fewer they are, with a standard error added to losses that have none.
     #[must_use]
