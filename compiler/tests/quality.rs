@@ -348,3 +348,46 @@ fn many_samples_train_bolder_choices_and_an_end_there_keeps_the_others() {
         assert!(report.output.unwrap().bytes >= few, "{phase}");
     }
 }
+
+#[test]
+fn a_size_ends_the_search_with_the_safest_choice_that_has_it() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "in.onnx", |_| {});
+    samples(dir.path(), "x.npy", 800);
+    let mut options = Options::new(dir.path().join("in.onnx"), dir.path().join("out.onnx"));
+    options.calibration = Some(dir.path().join("x.npy"));
+    options.tolerance = 0.2;
+    let smallest = compile(&options).unwrap();
+    let (input, least) = (smallest.input.bytes, smallest.output.unwrap().bytes);
+    options.max_size = Some(input / 2);
+    let report = compile(&options).unwrap();
+    let bytes = report.output.unwrap().bytes;
+    assert!(bytes <= input / 2 && bytes > least, "{least} < {bytes} <= {input} / 2");
+    assert_eq!(report.stopped, Some(StopReason::Size));
+    let lost = |quality: Option<QualityReport>| quality.unwrap().loss;
+    assert!(lost(report.quality) < lost(smallest.quality));
+
+    std::fs::remove_file(&options.output).unwrap();
+    options.max_size = Some(least / 2);
+    let error = compile(&options).unwrap_err();
+    assert_eq!(error.exit_code(), 3);
+    assert!(error.to_string().contains("the smallest found takes"), "{error}");
+    assert!(!options.output.exists());
+}
+
+#[test]
+fn a_time_that_is_up_leaves_the_model_as_it_is_or_the_best_found() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "in.onnx", |_| {});
+    samples(dir.path(), "x.npy", 800);
+    let mut options = Options::new(dir.path().join("in.onnx"), dir.path().join("out.onnx"));
+    options.calibration = Some(dir.path().join("x.npy"));
+    options.time = Some(std::time::Duration::from_nanos(1));
+    let report = compile(&options).unwrap();
+    assert_eq!(report.stopped, Some(StopReason::Time));
+    assert!(report.output.unwrap().bytes <= report.input.bytes);
+    options.time = Some(std::time::Duration::from_secs(3600));
+    assert_ne!(compile(&options).unwrap().stopped, Some(StopReason::Time));
+    options.time = Some(std::time::Duration::ZERO);
+    assert_eq!(compile(&options).unwrap_err().exit_code(), 2);
+}
