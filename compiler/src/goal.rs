@@ -53,8 +53,10 @@ impl std::str::FromStr for SearchEffort {
     }
 }
 
-/// Share of the time for the search: the rest is for the final test and for reading back what was written.
-const FOR_SEARCH: f64 = 0.92;
+/// What the final test and reading back what was written are given of the time: this share of it, and of short times another, up to
+/// so many seconds.
+const AFTERWARDS: f64 = 0.05;
+const MORE_AFTERWARDS: (f64, f64) = (0.15, 10.0);
 
 /// Passes on to an observer, and asks for an end when the time is up.
 pub(crate) struct Timed<'o> {
@@ -68,8 +70,12 @@ impl<'o> Timed<'o> {
     /// Ends a search that may take `time` from `begun` on, with all that comes after it.
     pub(crate) fn new(observer: &'o mut dyn Observer, begun: Instant, time: Option<Duration>) -> Self {
         // A time beyond what a clock can tell never ends.
-        let until =
-            time.and_then(|time| begun.checked_add(Duration::try_from_secs_f64(time.as_secs_f64() * FOR_SEARCH).ok()?));
+        let until = time.and_then(|time| {
+            let (share, most) = MORE_AFTERWARDS;
+            let all = time.as_secs_f64();
+            let search = all - AFTERWARDS * all - (share * all).min(most);
+            begun.checked_add(Duration::try_from_secs_f64(search).ok()?)
+        });
         Timed { observer, until, is_up: false }
     }
 }
