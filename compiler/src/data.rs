@@ -20,6 +20,8 @@ use parts::{Parts, different, parts};
 const MOST_ACCURACY: usize = 1000;
 /// Samples of a first run, rounded to whole batches.
 const PROBE: usize = 16;
+/// Held-out samples for the figures of single layers.
+const FEW_HELD_OUT: usize = 1000;
 /// Samples made up when there are none.
 const SYNTHETIC: usize = 128;
 
@@ -164,6 +166,13 @@ impl Samples {
         self.report.selection_samples = self.selection.samples();
         self.report.held_out_samples = self.held_out.samples();
         Ok(limited)
+    }
+
+    /// So many of the held-out samples, at most, as the figures of single layers are measured on: each layer takes a run.
+    pub(crate) fn few_held_out(&self) -> Result<Dataset, Error> {
+        let block = self.block.max(1);
+        let few = FEW_HELD_OUT.next_multiple_of(block).min(self.held_out.samples());
+        Ok(self.held_out.select(&(0..few).collect::<Vec<_>>())?)
     }
 
     /// A few of the selection samples, one batch at least.

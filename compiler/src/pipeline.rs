@@ -150,6 +150,8 @@ impl Run<'_> {
             let together = layers.iter().zip(&decision.choice).any(|(l, key)| key.is_some_and(|key| l.is_trained(key)));
             if !trained && !together {
                 // Layers that were trained together mean little one by one.
+                let few = samples.few_held_out()?;
+                let bench = self.of_original(Bench::new(&model, few, &samples.yardstick))?;
                 effects = verify::layer_effects(&model, &layers, &decision.choice, &bench)?;
             }
             data = Some(samples.report.clone());
