@@ -30,6 +30,9 @@ const WORTH_A_FRESH_START: f64 = 0.1;
 const BYTES_PER_PARAMETER: f64 = 1.5;
 /// Layers with a smaller share of all bytes are not worth a rung.
 const WORTH: f64 = 0.03;
+/// Standard errors by which a loss has to be below the tolerance. What then fails the final test costs little: what comes before it
+/// in the sequence stays, and the last rung trains it on.
+const CAUTION: f64 = 0.5;
 /// A rung has at most this share of the bytes of the one before.
 const GAIN: f64 = 0.97;
 
@@ -208,7 +211,7 @@ impl Search<'_, '_, '_> {
         let loss = verdict.loss();
         self.losses.insert(trained.clone(), loss);
         // The final test shows more than that the loss is within the tolerance on these samples.
-        let accepted = loss + verdict.deviation() * ladder.spread() <= self.options.tolerance;
+        let accepted = loss + CAUTION * verdict.deviation() * ladder.spread() <= self.options.tolerance;
         tracing::debug!(loss, accepted, bytes = self.bytes(&trained), "rung");
         self.observer.event(Event::Trial { loss, bytes, accepted });
         Ok(if accepted { Step::Up(trained) } else { Step::Refused })
