@@ -24,7 +24,7 @@ use crate::options::Options;
 use crate::report::TrainingReport;
 use crate::select::Choice;
 use crate::training::{LossKind, Training};
-pub(crate) use ladder::{Ladder, Rung, RungKind, Trained as Taught};
+pub(crate) use ladder::{Ladder, Rung, RungKind, Taught};
 use tail::Tail;
 
 /// What a fit through the network leaves behind besides the generators, which the layers have adopted.

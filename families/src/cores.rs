@@ -5,6 +5,8 @@ use half::f16;
 
 /// Cores with fewer elements stay in float16: the nodes that would scale them take what 8 bits save.
 pub const FEWEST_IN_BYTES: usize = 256;
+/// A core is rounded to float16 only if that changes it by less, relative: tiny values would be lost.
+const MOST_CHANGED: f64 = 1.0 / 256.0;
 /// Largest digit.
 const MOST: f32 = 127.0;
 
@@ -20,14 +22,19 @@ pub fn scale_of_bytes(core: &[f32]) -> Option<f32> {
 pub fn round_core(core: &mut [f32]) {
     match scale(core).filter(|_| core.len() >= FEWEST_IN_BYTES) {
         Some(scale) => core.iter_mut().for_each(|x| *x = (*x / scale).round().clamp(-MOST, MOST) * scale),
-        None => {
-            let halves = core.iter().map(|&x| f16::from_f32(x).to_f32());
-            let halves: Vec<f32> = halves.collect();
-            let is_exact = |(x, half): (&f32, &f32)| (x - half).abs() <= x.abs() / 256.0;
-            if core.iter().zip(&halves).all(is_exact) {
-                core.copy_from_slice(&halves);
-            }
-        }
+        None => round_core_to_half(core),
+    }
+}
+
+/// Rounds the values of a core to float16 numbers, unless that changes it by more than [`MOST_CHANGED`]: values beyond the range of
+/// float16, or too small for it, then stay as they are.
+pub fn round_core_to_half(core: &mut [f32]) {
+    let rounded: Vec<f32> = core.iter().map(|&x| f16::from_f32(x).to_f32()).collect();
+    let square = |x: f32| f64::from(x) * f64::from(x);
+    let size: f64 = core.iter().map(|&x| square(x)).sum();
+    let change: f64 = core.iter().zip(&rounded).map(|(&x, &r)| square(x - r)).sum();
+    if change <= MOST_CHANGED * MOST_CHANGED * size {
+        core.copy_from_slice(&rounded);
     }
 }
 

@@ -14,7 +14,7 @@ mod rounding;
 mod site;
 mod subspace;
 
-pub use cores::{FEWEST_IN_BYTES, round_core, round_cores, scale_of_bytes};
+pub use cores::{FEWEST_IN_BYTES, round_core, round_core_to_half, round_cores, scale_of_bytes};
 pub use digits::Digits;
 pub use low_rank::LowRank;
 pub use matrix::transposed;

@@ -83,7 +83,7 @@ pub(crate) enum RungKind {
 }
 
 /// What came of a rung.
-pub(crate) enum Trained {
+pub(crate) enum Taught {
     /// The choice after training, with keys of its own.
     Done(Choice),
     /// It was ended early, since it was far from what it takes.
@@ -156,18 +156,18 @@ impl<'l> Ladder<'l> {
         choice: &Choice,
         rung: Rung,
         observer: &mut dyn Observer,
-    ) -> Result<Trained, Error> {
+    ) -> Result<Taught, Error> {
         match self.try_train(layers, choice, rung, observer) {
             Err(Error::Usage(reason)) => {
                 tracing::info!(reason, "not trained through the network");
-                Ok(Trained::Impossible)
+                Ok(Taught::Impossible)
             }
             Err(Error::Data(e @ (adntn_fit::Error::NotFinite { .. } | adntn_fit::Error::Graph(_)))) => {
                 tracing::info!(reason = %e, "not trained through the network");
-                Ok(Trained::Impossible)
+                Ok(Taught::Impossible)
             }
             // What was found before is kept; the caller knows of the interruption.
-            Err(Error::Interrupted | Error::Data(adntn_fit::Error::Interrupted)) => Ok(Trained::Spent),
+            Err(Error::Interrupted | Error::Data(adntn_fit::Error::Interrupted)) => Ok(Taught::Spent),
             other => other,
         }
     }
@@ -178,8 +178,8 @@ impl<'l> Ladder<'l> {
         choice: &Choice,
         rung: Rung,
         observer: &mut dyn Observer,
-    ) -> Result<Trained, Error> {
-        let Some(data) = &self.samples.fit else { return Ok(Trained::Impossible) };
+    ) -> Result<Taught, Error> {
+        let Some(data) = &self.samples.fit else { return Ok(Taught::Impossible) };
         let length = match rung.kind {
             RungKind::Fresh => FRESH,
             RungKind::Onward => ONWARD,
@@ -193,16 +193,16 @@ impl<'l> Ladder<'l> {
         let first = (0..rung.first).find(enough).unwrap_or(rung.first);
         let presentations = length.presentations(affordable(first), data.samples());
         if presentations < data.samples() as f64 {
-            return Ok(Trained::Spent);
+            return Ok(Taught::Spent);
         }
-        let Some(first) = replaced(first) else { return Ok(Trained::Impossible) };
+        let Some(first) = replaced(first) else { return Ok(Taught::Impossible) };
         let wanted: Vec<usize> = (first..layers.len()).filter(|&i| choice[i].is_some()).collect();
         let frozen: Choice = choice.iter().enumerate().map(|(i, key)| key.filter(|_| i < first)).collect();
         if self.shared.as_ref().is_none_or(|shared| (&shared.wanted, &shared.frozen) != (&wanted, &frozen)) {
             self.shared = None;
             self.shared = self.share(layers, wanted, frozen, choice, data, observer)?;
         }
-        let Some(Shared { wanted, tail, fit, selection, .. }) = &self.shared else { return Ok(Trained::Impossible) };
+        let Some(Shared { wanted, tail, fit, selection, .. }) = &self.shared else { return Ok(Taught::Impossible) };
         let mut notes = Vec::new();
         let started = dense_patch(layers, choice)?;
         let work_each = work(layers, first, data.samples());
@@ -238,7 +238,7 @@ impl<'l> Ladder<'l> {
             start = ?trained.start, best = ?trained.best, steps = trained.steps, from = first, hopeless, "trained a choice"
         );
         if hopeless || (trained.ended == Ended::Interrupted && trained.epochs < 2) {
-            return Ok(if hopeless { Trained::Hopeless } else { Trained::Spent });
+            return Ok(if hopeless { Taught::Hopeless } else { Taught::Spent });
         }
         let mut rest = Patch::default();
         for (name, part) in tail.plain.iter().zip(trained.parts.iter().skip(wanted.len())) {
@@ -257,7 +257,7 @@ impl<'l> Ladder<'l> {
             };
             own[index] = Some(layer.adopt_trained(key, replacement, trained.steps, std::mem::take(&mut rest))?);
         }
-        Ok(Trained::Done(own))
+        Ok(Taught::Done(own))
     }
 
     fn share(

@@ -1,5 +1,6 @@
 //! Weights and cores of any size in float32 and float16.
 
+use adntn_families::round_core_to_half;
 use adntn_networks::Generator;
 use adntn_onnx::Model;
 use adntn_passes::Candidate;
@@ -11,9 +12,6 @@ use crate::error::Error;
 const ORDINARY: std::ops::Range<f64> = 1e-6..1e6;
 /// Root mean squares beyond this leave no room for the values of a generator in float32.
 const REPRESENTABLE: std::ops::Range<f64> = 1e-35..1e35;
-/// A core is rounded to float16 only if that changes it by less, relative: tiny values would be lost.
-const MAX_ROUNDING: f64 = 1.0 / 256.0;
-
 /// What the size of a weight's values means for its fit.
 pub(crate) struct Size {
     /// Why it cannot be fitted at all.
@@ -51,13 +49,6 @@ pub(super) fn round_to_half(generator: &mut Generator) {
     generator.absorb_scale();
     let cores: Vec<_> = generator.shape().cores.iter().map(|core| core.range.clone()).collect();
     for core in cores {
-        let values = &mut generator.params_mut()[core];
-        let rounded: Vec<f32> = values.iter().map(|&x| half::f16::from_f32(x).to_f32()).collect();
-        let square = |x: f32| f64::from(x) * f64::from(x);
-        let size: f64 = values.iter().map(|&x| square(x)).sum();
-        let change: f64 = values.iter().zip(&rounded).map(|(&x, &r)| square(x - r)).sum();
-        if change <= MAX_ROUNDING * MAX_ROUNDING * size {
-            values.copy_from_slice(&rounded);
-        }
+        round_core_to_half(&mut generator.params_mut()[core]);
     }
 }

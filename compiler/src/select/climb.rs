@@ -56,7 +56,7 @@ impl Search<'_, '_, '_> {
         let ended = self.ascend(ladder, accepted)?;
         if let (None, false, Some(last)) = (ended, self.is_enough(accepted), accepted.last().cloned()) {
             // The final test asks for more than the samples that it was chosen on.
-            let first = last.iter().position(Option::is_some).unwrap_or(0);
+            let first = last.iter().rposition(Option::is_some).unwrap_or(0);
             match self.rung(ladder, &last, Rung { first, kind: RungKind::Last }, Some(&last))? {
                 Step::Up(better) if self.losses.get(&better) <= self.losses.get(&last) => accepted.push(better),
                 Step::Up(_) | Step::Refused | Step::Spent => {}
