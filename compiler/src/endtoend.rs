@@ -19,6 +19,7 @@ use crate::calibrate::tapped_model;
 use crate::data;
 use crate::error::Error;
 use crate::layer::Layer;
+use crate::metric::Yardstick;
 use crate::observer::{Event, Observer};
 use crate::options::Options;
 use crate::report::TrainingReport;
@@ -103,7 +104,7 @@ impl Fit<'_, '_> {
         let mut budget = Budget { bytes: training.memory, half: training.half_cache };
         let fit_samples = self.cache(fit, true, &mut budget, observer)?;
         let selection = self.cache(&samples.selection, false, &mut budget, observer)?;
-        let objectives = self.objectives(&fit_samples)?;
+        let objectives = self.objectives(&fit_samples, &samples.yardstick)?;
         let settings = self.settings(fit_samples.samples(), samples.fixed_batch());
         let own = &self.tail.own_outputs;
         let judge = samples.yardstick.judge_of(own, selection.reference(own.len()), selection.labels())?;
@@ -241,7 +242,7 @@ impl Fit<'_, '_> {
     }
 
     /// One for each output of the tail.
-    fn objectives(&mut self, fit: &Samples) -> Result<Vec<Objective>, Error> {
+    fn objectives(&mut self, fit: &Samples, yardstick: &Yardstick) -> Result<Vec<Objective>, Error> {
         let mut constant = Vec::new();
         let training = &self.options.training;
         let outputs = self.tail.outputs.iter().zip(fit.teacher()).enumerate();
@@ -257,7 +258,10 @@ impl Fit<'_, '_> {
                 _ => Loss::Values,
             };
             let mut weight = training.matches.iter().find(|m| !own && m.0 == *name).map_or(1.0, |m| m.1);
-            let labelled = loss.is_classes() && fit.labels().is_some() && self.tail.own_outputs.len() == 1;
+            let labelled = loss.is_classes()
+                && fit.labels().is_some()
+                && !yardstick.labels_say_nothing
+                && self.tail.own_outputs.len() == 1;
             let mut variance = if loss == Loss::Values { rows.variance() } else { 1.0 };
             if variance <= f32::MIN_POSITIVE {
                 constant.push(self.tail.own_outputs.get(at).unwrap_or(name).clone());

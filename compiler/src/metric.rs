@@ -24,6 +24,8 @@ pub(crate) struct Judged {
 pub(crate) struct Yardstick {
     pub(crate) outputs: Vec<Judged>,
     custom: Option<CustomMetric>,
+    /// Whether the original knows the labels no better than chance, so that they teach nothing either.
+    pub(crate) labels_say_nothing: bool,
 }
 
 /// Operators that keep the scores of a sample and may stand between them and the output.
@@ -75,7 +77,7 @@ impl Yardstick {
         if labelled {
             prefer_labels(&mut judged, outputs, options);
         }
-        Ok(Yardstick { outputs: judged, custom: options.metric_function.clone() })
+        Ok(Yardstick { outputs: judged, custom: options.metric_function.clone(), labels_say_nothing: false })
     }
 
     /// The judge over `reference`, the original's outputs on one set of samples. Where that set has no labels, the top class
@@ -124,6 +126,7 @@ impl Yardstick {
 
     /// Judges by the top class what was to be judged by labels, because the labels say nothing.
     pub(crate) fn distrust_labels(&mut self) {
+        self.labels_say_nothing = true;
         for judged in self.outputs.iter_mut().filter(|judged| judged.rule.metric == Metric::Accuracy) {
             judged.rule.metric = Metric::TopClass;
             judged.evidence = "labels that the original does not know".into();

@@ -37,6 +37,8 @@ const SAFER_FEW: [usize; 2] = [6, 3];
 const LARGE: usize = 1 << 18;
 /// Most choices the final test is given; of more, those in between are left out.
 const MOST_TESTED: usize = 16;
+/// Bytes of a choice as a share of the one tested before it, at most, where some were trained.
+const SPACING: f64 = 0.85;
 
 /// A replacement, or none, for every layer.
 pub(crate) type Choice = Vec<Option<Key>>;
@@ -81,10 +83,11 @@ impl Search<'_, '_, '_> {
         if let (Some(mut ladder), None, false) = (ladder, ended, self.is_enough(&accepted)) {
             ended = self.climb(&mut ladder, &mut accepted)?;
         }
+        let trained = accepted.len() > found;
         let stopped = match ended {
             _ if self.is_enough(&accepted) => StopReason::Size,
             Some(reason) => reason,
-            None if accepted.len() > found => StopReason::Tolerance,
+            None if trained => StopReason::Tolerance,
             None => self.refine(&mut accepted, &mut positions)?,
         };
         accepted.retain(|c| c.iter().any(Option::is_some));
@@ -95,6 +98,9 @@ impl Search<'_, '_, '_> {
             let first = accepted.iter().position(|choice| self.enough.is_some_and(|most| self.bytes(choice) <= most));
             accepted = first.map(|first| accepted.split_off(first)).unwrap_or_default();
             accepted.truncate(1);
+        }
+        if trained {
+            accepted = self.spaced(accepted);
         }
         Ok(Selection { accepted: thinned(accepted), stopped })
     }
@@ -277,6 +283,20 @@ impl Search<'_, '_, '_> {
             }
         }
         kept.reverse();
+        kept
+    }
+
+    /// Without those that save little over the one before, the last one kept: where there are samples to train on, each test takes
+    /// long, and what was trained is far below all others.
+    fn spaced(&self, accepted: Vec<Choice>) -> Vec<Choice> {
+        let mut kept: Vec<Choice> = Vec::new();
+        let last = accepted.len().saturating_sub(1);
+        for (k, choice) in accepted.into_iter().enumerate() {
+            let before = kept.last().map(|before| self.bytes(before) as f64);
+            if k == last || before.is_none_or(|before| self.bytes(&choice) as f64 <= SPACING * before) {
+                kept.push(choice);
+            }
+        }
         kept
     }
 

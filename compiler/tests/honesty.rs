@@ -180,6 +180,13 @@ fn labels_that_the_original_does_not_know_license_nothing() {
     let known = report(dir.path(), &["-t", "10%", "--labels", "right.npy"]);
     assert_eq!(known.quality.unwrap().outputs[0].metric, Metric::Accuracy);
     assert!(!known.notes.iter().any(|n| n.contains("say nothing")), "{:?}", known.notes);
+    // Nor do they teach anything.
+    let share = |labels| {
+        let args = ["-t", "90%", "--fit", "end-to-end", "--ratio", "3", "--epochs", "1", "--min-elements", "1024"];
+        report(dir.path(), &[&args[..], &["--labels", labels]].concat()).training.unwrap().label_share
+    };
+    assert_eq!(share("shifted.npy"), 0.0);
+    assert!(share("right.npy") > 0.0);
 }
 
 #[test]

@@ -52,6 +52,8 @@ impl Digits {
     pub fn block(self) -> usize {
         match self {
             Digits::Three => 45,
+            // Their error is small enough for a scale to serve twice as many.
+            Digits::Bytes => 96,
             _ => 48,
         }
     }

@@ -210,7 +210,7 @@ impl<'l> Ladder<'l> {
         let mut fitting = Fit { model: self.model, layers, wanted, choice, tail, options, notes: &mut notes };
         // Biases that took over a mean error begin with it.
         let student = fitting.student(&started)?.with_rounded_cores();
-        let objectives = fitting.objectives(fit)?;
+        let objectives = fitting.objectives(fit, &self.samples.yardstick)?;
         let mut settings = fitting.settings(fit.samples(), self.samples.fixed_batch());
         settings.epochs = ((presentations / fit.samples() as f64) as usize).clamp(1, PASSES);
         self.left -= work_each * (settings.epochs * fit.samples()) as f64;
