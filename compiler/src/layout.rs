@@ -14,6 +14,9 @@ use crate::training::FitKind;
 const LEGS: [usize; 3] = [4, 8, 16];
 /// Layouts whose legs would be smaller than this on average are left out: they pad more than they save.
 const MIN_LEG: f64 = 1.9;
+/// Legs where they follow the axes of what the columns are flattened from. Fewer begin nearer to the weight, which says little of
+/// what is trained from there.
+const LEGS_BY_AXES: usize = 8;
 /// A layout of the user's own may cover less than so many times the rows, or columns, of a weight.
 const MAX_PADDING: usize = 2;
 
@@ -56,7 +59,7 @@ impl FromStr for LayoutChoice {
 /// One layout on offer for a layer.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Offer {
-    /// `interleaved`, `separated` or `custom`.
+    /// `interleaved`, `separated`, `by axes` or `custom`.
     pub(crate) name: &'static str,
     /// Where the legs of the kernel axes are; `None` when they have none of their own.
     pub(crate) kernel_legs: Option<KernelLegs>,
@@ -78,27 +81,36 @@ pub(crate) fn layouts(candidate: &Candidate, options: &Options) -> Vec<Offer> {
         None => LayoutKind::ALL.to_vec(),
     };
     let (outputs, inputs) = (candidate.outputs, candidate.inputs);
+    let axes = &candidate.input_axes;
+    // What is near in an image is alike, and a network that knows what is near learns more with as many parameters.
+    let is_large = |legs: usize, extent: usize| (extent as f64).powf(2.0 / legs as f64) >= MIN_LEG;
+    let by_axes = options.layout.is_none()
+        && options.fit == FitKind::EndToEnd
+        && !axes.is_empty()
+        && is_large(LEGS_BY_AXES, outputs.min(inputs));
     let kernel = kernel(candidate);
     let channels = inputs / kernel.iter().product::<usize>().max(1);
     let places: Vec<Option<KernelLegs>> = match (options.kernel_legs, kernel.is_empty()) {
         (_, true) | (None, false) => vec![None],
         (Some(place), false) => vec![Some(place)],
     };
+    let numbers = if by_axes { std::slice::from_ref(&LEGS_BY_AXES) } else { &LEGS[..] };
     let mut offers = Vec::new();
     for &kind in &kinds {
-        for &legs in options.legs.as_ref().map_or(&LEGS[..], std::slice::from_ref) {
+        for &legs in options.legs.as_ref().map_or(numbers, std::slice::from_ref) {
             for &place in &places {
                 let split = if place.is_some() { channels } else { inputs };
-                let smallest = outputs.min(split) as f64;
-                if options.legs.is_none() && legs > LEGS[0] && smallest.powf(2.0 / legs as f64) < MIN_LEG {
+                if options.legs.is_none() && legs > LEGS[0] && !is_large(legs, outputs.min(split)) {
                     continue;
                 }
                 let layout = match place {
+                    None if by_axes => LegLayout::for_axes(outputs, axes, legs),
                     Some(place) => LegLayout::for_conv(kind, place, outputs, channels, &kernel, legs),
                     None => LegLayout::for_matrix(kind, outputs, inputs, legs),
                 };
                 // A weight too small or too large for these legs has one layout less.
-                offers.extend(layout.ok().map(|legs| Offer { name: kind.name(), kernel_legs: place, legs }));
+                let name = if by_axes { "by axes" } else { kind.name() };
+                offers.extend(layout.ok().map(|legs| Offer { name, kernel_legs: place, legs }));
             }
         }
     }

@@ -21,6 +21,7 @@ pub mod diagram;
 mod endtoend;
 mod error;
 mod goal;
+mod in_memory;
 mod layer;
 mod layout;
 mod menu;
@@ -48,6 +49,7 @@ pub use adntn_networks::{Activation, Arrangement, GeneratorSpec, KernelLegs, Lay
 pub use compiled::{Compiled, compile_staged, compile_with};
 pub use error::Error;
 pub use goal::SearchEffort;
+pub use in_memory::{Arrays, CompiledBytes, Number, compile_bytes};
 pub use layout::LayoutChoice;
 pub use observer::{Event, Observer, Silent};
 pub use options::{CoreType, Options};

@@ -284,6 +284,7 @@ mod tests {
             dims: vec![outputs as i64, inputs as i64],
             outputs,
             inputs,
+            input_axes: Vec::new(),
             stored: Stored::OutputInput,
             kind: LayerKind::Gemm,
             bytes: 4 * (outputs * inputs) as u64,

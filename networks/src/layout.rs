@@ -201,6 +201,37 @@ impl LegLayout {
         Self::custom(if place == KernelLegs::First { [apart, rest].concat() } else { [rest, apart].concat() })
     }
 
+    /// An interleaved layout of about `legs` legs whose input legs each belong to one of `axes`, the extents that the columns are
+    /// flattened from, the slowest first: neighbours along an axis, such as pixels of a row, are then neighbours in the tree.
+    ///
+    /// Every axis longer than 1 has a leg at least, so there may be more legs than wished for. Only outputs are ever padded.
+    ///
+    /// # Errors
+    /// As [`LegLayout::custom`], and when a dimension is 0.
+    pub fn for_axes(outputs: usize, axes: &[usize], legs: usize) -> Result<Self, Error> {
+        let inputs = axes.iter().fold(1usize, |n, &d| n.saturating_mul(d));
+        if outputs == 0 || inputs == 0 {
+            return Err(Error::EmptyWeight { outputs, inputs });
+        }
+        if legs < 4 {
+            return Err(Error::LegCount { legs, needed: 4 });
+        }
+        let mut parts: Vec<(usize, Vec<usize>)> = axes.iter().filter(|&&d| d > 1).map(|&d| (d, vec![d])).collect();
+        // The axis with the largest legs is split further, as far as it has factors.
+        let split = |&(axis, ref dims): &(usize, Vec<usize>)| {
+            let factors = factorise(axis, dims.len() + 1);
+            (factors.padded == axis && !factors.dims.contains(&1)).then_some(factors.dims)
+        };
+        while parts.iter().map(|part| part.1.len()).sum::<usize>() < legs - legs / 2 {
+            let largest = |part: &(usize, Vec<usize>)| part.1.iter().copied().max().unwrap_or(0);
+            let next = parts.iter().enumerate().filter_map(|(k, part)| Some((largest(part), k, split(part)?)));
+            let Some((_, k, dims)) = next.max_by_key(|&(size, k, _)| (size, std::cmp::Reverse(k))) else { break };
+            parts[k].1 = dims;
+        }
+        let i: Vec<usize> = parts.into_iter().flat_map(|part| part.1).collect();
+        Self::interleaved(&factorise(outputs, legs / 2).dims, &i)
+    }
+
     /// The balanced binary tree over the legs.
     pub fn tree(&self) -> Tree {
         Tree::grown(self.legs.len(), 2)

@@ -148,6 +148,19 @@ fn kernel_legs_hang_where_they_are_asked_for() {
 }
 
 #[test]
+fn input_legs_follow_the_axes_that_columns_are_flattened_from() {
+    let layout = |outputs, axes: &[usize], legs| LegLayout::for_axes(outputs, axes, legs).unwrap().to_string();
+    // An image of 28 × 28: two legs are rows, two columns.
+    assert_eq!(layout(1024, &[1, 28, 28], 8), "o8 i7 o8 i4 o4 i7 o4 i4");
+    assert_eq!(layout(1024, &[28, 28], 4), "o32 i28 o32 i28");
+    // 28 = 7·2·2 has no more factors: fewer legs than wished for. Each axis has one at least: more.
+    assert_eq!(layout(256, &[28, 28], 16), "o2 i7 o2 i2 o2 i2 o2 o2 i7 o2 i2 o2 i2 o2");
+    assert_eq!(layout(64, &[3, 5, 7], 4), "o8 i3 i5 o8 i7");
+    assert!(matches!(LegLayout::for_axes(8, &[0, 4], 4), Err(Error::EmptyWeight { .. })));
+    assert_eq!(LegLayout::for_axes(8, &[4, 4], 3), Err(Error::LegCount { legs: 3, needed: 4 }));
+}
+
+#[test]
 fn text_that_is_no_layout_is_refused() {
     let refused = |text: &str| text.parse::<LegLayout>().unwrap_err();
     for word in ["x4", "o", "o4@", "ox", "4", "o-4", "ö4", "o4@x"] {

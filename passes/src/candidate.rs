@@ -29,6 +29,9 @@ pub struct Candidate {
     pub outputs: usize,
     /// I, its columns; for a Conv in_channels·Πkernel.
     pub inputs: usize,
+    /// Extents of what the columns are flattened from, such as channels, height and width of an image, the slowest first; empty
+    /// where there is only one or the model does not say. A hint: nothing but the choice of a layout rests on it.
+    pub input_axes: Vec<usize>,
     /// Whether the stored rows are outputs or inputs.
     pub stored: Stored,
     /// The kind of the first layer that reads it.

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use adntn_onnx::{Model, pb};
 
+use crate::axes::input_axes;
 use crate::candidate::{Candidate, DenseUse, LayerKind, Root, Stored, WeightSource, matrix_dims};
 use crate::folded::{Folded, Folding, made_by_rewrite};
 use crate::name::{Namer, bodies};
@@ -262,6 +263,7 @@ impl<'m> Finder<'m> {
             dims: tensor.dims.clone(),
             outputs,
             inputs,
+            input_axes: input_axes(self.model, &first, inputs),
             stored: first.stored,
             kind: first.kind,
             bytes: self.model.tensor_bytes(tensor).map_err(unreadable)?,

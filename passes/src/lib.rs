@@ -3,6 +3,7 @@
 //! [`find_candidates`] lists the dense weights, [`replace_by`] writes what stands for one in its place ([`replace_by_generator`] a
 //! fitted generator), [`replace_by_dense`] plain numbers, [`drop_unused`] leaves out what nothing reads, and [`describe`] shows a graph as text.
 
+mod axes;
 mod bias;
 mod candidate;
 mod describe;

@@ -42,6 +42,31 @@ fn generator(model: &Model, candidate: &Candidate, topology: Topology) -> Genera
 }
 
 #[test]
+fn axes_that_columns_are_flattened_from_are_found() {
+    let axes = |shape: &[i64], nodes: Vec<pb::NodeProto>| {
+        let (inputs, outputs) = (vec![value("x", Float, shape)], vec![value("y", Float, &[N, 48])]);
+        let constants = vec![weight("w", &[32, 48], 1), float_tensor("mean", &[1], vec![0.5])];
+        let survey = find_candidates(&read(&model(inputs, outputs, constants, nodes)));
+        survey.candidates[0].input_axes.clone()
+    };
+    let flat = || node("Flatten", "f", &["x"], &["flat"], vec![]);
+    let product = |input: &str| node("MatMul", "mm", &[input, "w"], &["y"], vec![]);
+    assert_eq!(axes(&[N, 2, 4, 4], vec![flat(), product("flat")]), [2, 4, 4]);
+    // A mean taken off first, wherever it stands, and a layer that reads it from the right.
+    let off = node("Sub", "s", &["mean", "flat"], &["z"], vec![]);
+    assert_eq!(axes(&[N, 8, 4], vec![flat(), off, product("z")]), [8, 4]);
+    // Open extents, other numbers of them, what moves them, and a plain matrix say nothing.
+    assert_eq!(axes(&[N, N, 4, 4], vec![flat(), product("flat")]), [0; 0]);
+    let pooled = node("GlobalAveragePool", "p", &["x"], &["small"], vec![]);
+    let flat_pooled = node("Flatten", "f", &["small"], &["flat"], vec![]);
+    assert_eq!(axes(&[N, 32, 4, 4], vec![pooled, flat_pooled, product("flat")]), [0; 0]);
+    let moved = node("Transpose", "t", &["x"], &["m"], vec![ints("perm", &[0, 2, 3, 1])]);
+    let flat_moved = node("Flatten", "f", &["m"], &["flat"], vec![]);
+    assert_eq!(axes(&[N, 2, 4, 4], vec![moved, flat_moved, product("flat")]), [0; 0]);
+    assert_eq!(axes(&[N, 32], vec![product("x")]), [0; 0]);
+}
+
+#[test]
 fn weights_computed_from_constants_are_called_so() {
     let turned = node("Transpose", "t", &["w"], &["v"], vec![ints("perm", &[1, 0])]);
     assert_eq!(

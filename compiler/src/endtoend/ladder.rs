@@ -20,8 +20,8 @@ use crate::select::{Choice, dense_patch};
 const FEWEST_SAMPLES: usize = 1000;
 /// How long a rung is that begins with new networks, and one that goes on from the last.
 const FRESH: Length = Length { passes: 12, share: 0.35, most: 6_000_000 };
-const ONWARD: Length = Length { passes: 4, share: 0.05, most: 800_000 };
-const LAST: Length = Length { passes: 8, share: 0.4, most: 4_000_000 };
+const ONWARD: Length = Length { passes: 4, share: 0.12, most: 1_200_000 };
+const LAST: Length = Length { passes: 8, share: 1.0, most: 6_000_000 };
 /// Share of the work that is kept for the last of them.
 const FOR_LAST: f64 = 0.3;
 /// Passes over the samples and their copies at most.
@@ -31,10 +31,10 @@ const GENTLER: f32 = 2.0 / 3.0;
 /// Work that all rungs together may take, in multiply-adds of large products: counted, not timed, so that results do not depend on
 /// the machine. Five minutes or so on two cores for a model that takes [`LIGHT`] a sample; it grows with a power of that, so
 /// that what is ten times as heavy is trained on fewer samples, but not on ten times fewer.
-const WORK: f64 = 1e14;
+const WORK: f64 = 6e13;
 const LIGHT: f64 = 5e7;
-const GROWTH: f64 = 0.35;
-/// Share of the work that is left, which one rung may take at most.
+const GROWTH: f64 = 0.54;
+/// Share of the work that is left, which a rung may take at most if others may follow.
 const SHARE_OF_RUNG: f64 = 0.4;
 /// Work of a convolution over that of a large product with as many multiply-adds, and work of a step that a layer costs each sample
 /// whatever its size.
@@ -59,7 +59,7 @@ impl Length {
     /// Presentations where a share of 1 of the work that is left would allow for `all`.
     fn presentations(&self, all: f64, samples: usize) -> f64 {
         let wished = self.least(samples).max(self.share * all).min(self.most as f64);
-        wished.min(SHARE_OF_RUNG * all)
+        wished.min(self.share.max(SHARE_OF_RUNG) * all)
     }
 }
 
