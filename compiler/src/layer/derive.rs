@@ -60,6 +60,8 @@ impl Layer<'_> {
             }
         }
         let Some(mut generator) = nearest(made, |m| m.0, |m| (m.1, m.2)).map(|m| m.3) else { return Ok(None) };
+        let (layout, bonds) = (&generator.spec().layout, &generator.spec().bonds);
+        tracing::debug!(layer = self.candidate.layer, %layout, ?bonds, parameters = generator.parameter_count(), "a network to be trained");
         self.to_weight(&mut generator)?;
         self.adopt_smaller(from, Replacement::Network(Box::new(generator)))
     }
