@@ -6,6 +6,7 @@ use adntn_networks::LegLayout;
 
 /// Why a model could not be compiled. Nothing has been written when one of these comes back.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// A setting makes no sense.
     #[error("{0}")]

@@ -22,6 +22,7 @@ const MAX_PADDING: usize = 2;
 
 /// The leg layouts that the user allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum LayoutChoice {
     /// Those of one kind, with legs found for each weight.
     Kind(LayoutKind),

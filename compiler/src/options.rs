@@ -17,6 +17,7 @@ use crate::training::{FitKind, Training};
 
 /// How the cores of a generator are stored in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum CoreType {
     /// Four bytes a parameter.
     Float32,

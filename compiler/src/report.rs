@@ -334,6 +334,7 @@ pub struct SkippedReport {
 /// Which limit ended the search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum StopReason {
     /// Anything smaller loses more quality than allowed.
     Tolerance,

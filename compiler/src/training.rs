@@ -8,6 +8,7 @@ use adntn_fit::distill::Augment;
 
 /// How the cores are fitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum FitKind {
     /// Each generator against its weight, weighed by the layer's inputs; the smallest within the tolerance is searched for.
     #[default]
@@ -39,6 +40,7 @@ impl fmt::Display for FitKind {
 
 /// How outputs are compared with the original's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum LossKind {
     /// Divergence of class probabilities for outputs `[samples, classes]`, mean squares for others.
     #[default]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 /// Why data could not be used or a fit could not be made.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// A calibration or held-out file cannot be used as it is.
     #[error("{}: {problem}", path.display())]

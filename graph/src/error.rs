@@ -2,6 +2,7 @@
 
 /// Why a graph cannot be built or run.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// The interpreter lacks an operator that stands between inputs and outputs.
     #[error("{node}: operator {op} is not differentiable here")]

@@ -106,21 +106,20 @@ fn stopped(report: &Report) -> &'static str {
         Some(StopReason::NothingConsidered) if report.skipped.is_empty() => "; nothing to replace",
         Some(StopReason::NothingConsidered) => "; nothing to replace: see Not considered",
         Some(StopReason::Unsuitable) => "; no weight could be replaced: see the reasons above",
-        Some(StopReason::Given) => "",
         Some(StopReason::Interrupted) => "; interrupted: the best found so far",
         Some(StopReason::Time) if any => "; the time was up: the best found so far",
         Some(StopReason::Time) => "; the time was up before anything smaller was found",
         Some(StopReason::Size) => "; as small as was asked for",
         Some(StopReason::Unmeasured) => "; held to the weight error, quality not measured",
-        None => "",
+        _ => "",
     }
 }
 
 fn trained(training: &TrainingReport) -> String {
     let ended = match training.ended {
-        Ended::Completed => "",
         Ended::NoImprovement => ", ended early without further improvement",
         Ended::Interrupted => ", interrupted",
+        _ => "",
     };
     let labels = match training.label_share {
         0.0 => String::new(),

@@ -86,6 +86,7 @@ pub trait Control {
 /// Why a fit ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Ended {
     /// All passes are done.
     Completed,
