@@ -18,9 +18,10 @@ use crate::select::{Choice, dense_patch};
 
 /// Fewer samples than this are learnt by heart instead of teaching anything.
 const FEWEST_SAMPLES: usize = 1000;
-/// How long a rung is that begins with new networks, and one that goes on from the last.
+/// How long a rung is that begins with new networks, one that goes on from the last, and one that goes on with itself.
 const FRESH: Length = Length { passes: 12, share: 0.35, most: 6_000_000 };
 const ONWARD: Length = Length { passes: 4, share: 0.12, most: 1_200_000 };
+const LONGER: Length = Length { passes: 8, share: 0.35, most: 4_000_000 };
 const LAST: Length = Length { passes: 8, share: 1.0, most: 6_000_000 };
 /// Share of the work that is kept for the last of them.
 const FOR_LAST: f64 = 0.3;
@@ -31,9 +32,9 @@ const GENTLER: f32 = 2.0 / 3.0;
 /// Work that all rungs together may take, in multiply-adds of large products: counted, not timed, so that results do not depend on
 /// the machine. Five minutes or so on two cores for a model that takes [`LIGHT`] a sample; it grows with a power of that, so
 /// that what is ten times as heavy is trained on fewer samples, but not on ten times fewer.
-const WORK: f64 = 6e13;
+const WORK: f64 = 5e13;
 const LIGHT: f64 = 5e7;
-const GROWTH: f64 = 0.54;
+const GROWTH: f64 = 0.6;
 /// Share of the work that is left, which a rung may take at most if others may follow.
 const SHARE_OF_RUNG: f64 = 0.4;
 /// Work of a convolution over that of a large product with as many multiply-adds, and work of a step that a layer costs each sample
@@ -78,6 +79,8 @@ pub(crate) enum RungKind {
     Fresh,
     /// Near the last one.
     Onward,
+    /// With what such a rung came to, which was nearly enough.
+    Longer,
     /// With the last one itself: nothing follows.
     Last,
 }
@@ -183,6 +186,7 @@ impl<'l> Ladder<'l> {
         let length = match rung.kind {
             RungKind::Fresh => FRESH,
             RungKind::Onward => ONWARD,
+            RungKind::Longer => LONGER,
             RungKind::Last => LAST,
         };
         let kept = if rung.kind == RungKind::Last { 0.0 } else { self.for_last };

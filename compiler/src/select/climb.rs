@@ -37,11 +37,14 @@ const WORTH: f64 = 0.03;
 const CAUTION: f64 = 0.5;
 /// A rung has at most this share of the bytes of the one before.
 const GAIN: f64 = 0.97;
+/// What loses at most this multiple of the tolerance after a short training is trained on, once.
+const NEAR: f64 = 1.6;
 
 /// What a rung came to.
 enum Step {
     Up(Choice),
-    Refused,
+    /// It loses too much; what came of the training, if it came to its end.
+    Refused(Option<Choice>),
     /// Nothing can be trained any more.
     Spent,
     /// The caller wants an end.
@@ -61,7 +64,7 @@ impl Search<'_, '_, '_> {
             let first = last.iter().rposition(Option::is_some).unwrap_or(0);
             match self.rung(ladder, &last, Rung { first, kind: RungKind::Last }, Some(&last))? {
                 Step::Up(better) if self.losses.get(&better) <= self.losses.get(&last) => accepted.push(better),
-                Step::Up(_) | Step::Refused | Step::Spent => {}
+                Step::Up(_) | Step::Refused(_) | Step::Spent => {}
                 Step::Ended => return Ok(Some(StopReason::Interrupted)),
             }
         }
@@ -84,7 +87,7 @@ impl Search<'_, '_, '_> {
                     at = choice;
                     break;
                 }
-                Step::Refused => {}
+                Step::Refused(_) => {}
                 Step::Spent => return Ok(None),
                 Step::Ended => return Ok(Some(StopReason::Interrupted)),
             }
@@ -113,7 +116,13 @@ impl Search<'_, '_, '_> {
                 stuck.extend(movable);
                 continue;
             }
-            match self.rung(ladder, &choice, Rung { first, kind: RungKind::Onward }, accepted.last())? {
+            let mut step = self.rung(ladder, &choice, Rung { first, kind: RungKind::Onward }, accepted.last())?;
+            if let Step::Refused(Some(near)) = &step
+                && self.losses.get(near).is_some_and(|&loss| loss <= NEAR * self.options.tolerance)
+            {
+                step = self.rung(ladder, &near.clone(), Rung { first, kind: RungKind::Longer }, accepted.last())?;
+            }
+            match step {
                 Step::Up(choice) => {
                     accepted.push(choice.clone());
                     if self.is_enough(accepted) {
@@ -121,8 +130,8 @@ impl Search<'_, '_, '_> {
                     }
                     at = choice;
                 }
-                Step::Refused if movable.len() > 1 => together = false,
-                Step::Refused => {
+                Step::Refused(_) if movable.len() > 1 => together = false,
+                Step::Refused(_) => {
                     stuck.insert(heaviest);
                 }
                 Step::Spent => return Ok(None),
@@ -206,7 +215,7 @@ impl Search<'_, '_, '_> {
         self.observer.event(Event::Attempt { bytes: bytes.1, best });
         let trained = match ladder.train(self.layers, choice, rung, self.observer)? {
             Taught::Done(trained) => trained,
-            Taught::Hopeless | Taught::Impossible => return Ok(Step::Refused),
+            Taught::Hopeless | Taught::Impossible => return Ok(Step::Refused(None)),
             Taught::Spent if self.observer.stop() => return Ok(Step::Ended),
             Taught::Spent => return Ok(Step::Spent),
         };
@@ -218,6 +227,6 @@ impl Search<'_, '_, '_> {
         let accepted = loss + CAUTION * verdict.deviation() * ladder.spread() <= self.options.tolerance;
         tracing::debug!(loss, accepted, bytes = self.bytes(&trained), "rung");
         self.observer.event(Event::Trial { loss, bytes, accepted });
-        Ok(if accepted { Step::Up(trained) } else { Step::Refused })
+        Ok(if accepted { Step::Up(trained) } else { Step::Refused(Some(trained)) })
     }
 }
