@@ -26,6 +26,8 @@ SAMPLES = 5000  # of the training set, for activations
 # Trials that lose clearly more than any target allows on the first images are not run on all.
 FIRST, LOOSEST = 2000, 0.01
 COARSE = 10e6  # bytes from which on less is tried
+LARGE = 32e6  # bytes from which on brotli would take minutes
+FLOATS = "shrink-ray floats"
 THREADS = int(os.environ.get("OMP_NUM_THREADS", 0))
 
 
@@ -139,7 +141,7 @@ class Lab:
 
         def work():
             content = candidate.make().SerializeToString()
-            return {"brotli": packed(content), "latency": latency(self.path, content, self.images[:1], 0.5 if self.quick else 4.0)}
+            return {"brotli": packed(content, candidate.who), "latency": latency(self.path, content, self.images[:1], 0.5 if self.quick else 4.0)}
 
         candidate.measured |= self.remembered(f"finish {candidate.who}", [candidate.options, candidate.measured["bytes"], self.quick], work)
         return candidate
@@ -168,8 +170,10 @@ class Lab:
         return self.factors[weighted]
 
 
-def packed(content):
-    return len(brotli.compress(content, quality=11, lgwin=24))
+def packed(content, who=""):
+    """Bytes after brotli: quality 11, but 9 for large files, a percent more of float32, unless compressing is the rival's purpose."""
+    quality = 9 if len(content) > LARGE and who != FLOATS else 11
+    return len(brotli.compress(content, quality=quality, lgwin=24))
 
 
 def variants(lab, who, target, makers):
@@ -204,7 +208,7 @@ def shrink_ray(lab, target):
 def shrink_ray_floats(lab, target):
     """Of these files the bytes after brotli count."""
     levels = (256, 192, 128, 96, 64, 48, 32, 24, 16, 12, 8, 6, 4)
-    trial = lambda at: Candidate("shrink-ray floats", f"{levels[at]} levels", lambda: storage.shrink_ray_floats(lab.model, levels[at]), {})
+    trial = lambda at: Candidate(FLOATS, f"{levels[at]} levels", lambda: storage.shrink_ray_floats(lab.model, levels[at]), {})
     measure = lambda c: lab.measure(c.who, c.options, c.make)
     found = low_rank.last(len(levels), lambda at: target.holds(measure(trial(at)), lab.before))
     if found < 0:

@@ -12,6 +12,10 @@ from onnxconverter_common.float16 import convert_float_to_float16
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
+# The quantisers' advice, and what they say of every node.
+logging.getLogger().setLevel(logging.ERROR)
+logging.getLogger("onnxruntime.quantization.matmul_nbits_quantizer").setLevel(logging.ERROR)
+
 LEAST = 64  # elements; shorter tensors are not worth the nodes that unpack them
 
 
@@ -23,7 +27,6 @@ def copy(model):
 
 def dynamic_int8(model, weights, per_channel, operators=None):
     """ONNX Runtime's dynamic quantisation: int8 weights, activations quantised as they come."""
-    logging.getLogger().setLevel(logging.ERROR)  # its advice on preprocessing
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "in.onnx", Path(folder) / "out.onnx"
         onnx.save(model, source)

@@ -11,7 +11,7 @@ HEADINGS = {
 }
 NOTES = """\
 Accuracy (before → after) on the whole official test set in ONNX Runtime; error: RMS of the outputs' difference over their standard
-deviation there; brotli: bytes of the file after brotli, quality 11; lat.: latency over the original's, batch 1, one thread, median.
+deviation there; brotli: bytes of the file after brotli, quality 11 (9 above 32 MB); lat.: latency over the original's, batch 1, one thread, median.
 Every rival is given the setting that makes its smallest file within the tolerance on the test set itself (shrink-ray floats: the
 smallest after brotli), which favours it: adntn never sees the test set. The weighted SVD has 5,000 samples of the whole training set,
 whatever adntn has. A rival's seconds are for making that one file; those of the search for its setting are not counted.
