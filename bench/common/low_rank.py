@@ -193,15 +193,20 @@ def by_fraction(factors, holds):
     return steps[found] if found >= 0 else {}
 
 
-def one_by_one(factors, holds, least=0.01, coarse=False):
-    """Ranks found layer after layer, the largest first, those with less than the share `least` of all elements left alone.
+def worthwhile(factors, least=0.003):
+    """The factors of the weights that have this share of all elements, or more."""
+    total = sum(each.elements for each in factors.values())
+    return {name: each for name, each in factors.items() if each.elements >= least * total}
+
+
+def one_by_one(factors, holds, coarse=False):
+    """Ranks found layer after layer, the largest first.
 
     `holds(ranks, share)` says whether the ranks hold with that share of the tolerance. The better of two starts counts: dense weights, or
     the ranks by energy that take half of the tolerance. Each layer is given an equal part more of it than the one before; in a second
     pass each takes what there is left. `coarse` takes the second start alone, one pass and half as many steps.
     """
-    total = sum(each.elements for each in factors.values())
-    names = sorted((n for n, each in factors.items() if each.elements >= least * total), key=lambda n: -factors[n].elements)
+    names = sorted(factors, key=lambda name: -factors[name].elements)
     shares = SHARES[:: 2 if coarse else 1]
 
     def descend(ranks, used):
@@ -216,8 +221,8 @@ def one_by_one(factors, holds, least=0.01, coarse=False):
         return ranks
 
     def elements(ranks):
-        cut = {name: ranks[name] for name in ranks if factors[name].pays(ranks[name])}
-        return total - sum(factors[n].elements - r * (factors[n].left.shape[0] + factors[n].right.shape[1]) for n, r in cut.items())
+        sizes = {name: sum(each.left.shape[:1] + each.right.shape[1:]) for name, each in factors.items()}
+        return sum(min(each.elements, ranks.get(name, 1 << 60) * sizes[name]) for name, each in factors.items())
 
     half = by_energy(factors, lambda ranks: holds(ranks, 0.5))
     return min([descend(half, 0.5), *([] if coarse else [descend({}, 0)])], key=elements)

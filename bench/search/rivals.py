@@ -55,6 +55,8 @@ class Candidate:
     options: str
     make: Callable[[], onnx.ModelProto]
     measured: dict
+    way: str = ""
+    ranks: dict | None = None
 
 
 def smaller(candidates, key="bytes"):
@@ -77,14 +79,17 @@ class Lab:
 
     def judge(self, content, early=False):
         """What a model keeps on the test set. With `early`, one that has lost far too much after the first part gets no further."""
-        if early and len(self.labels) > 2 * FIRST:
+        count = FIRST if early and len(self.labels) > 2 * FIRST else 0
+        parts = []
+        if count:
             got, was = outputs(content, self.images[:FIRST], THREADS), self.reference[:FIRST]
             right, was_right = (each.argmax(1) == self.labels[:FIRST] for each in (got, was))
             lost, changed = int(was_right.sum() - right.sum()), int((was_right != right).sum())
             error = relative_error(was, got)
             if lost > LOOSEST * FIRST + 4 * changed**0.5 and error > 2 * LOOSEST:
                 return self.judgement(content, self.before["right"] - lost * len(self.labels) // FIRST, error)
-        got = outputs(content, self.images, THREADS)
+            parts.append(got)
+        got = np.concatenate([*parts, outputs(content, self.images[count:], THREADS)])
         return self.judgement(content, int((got.argmax(1) == self.labels).sum()), relative_error(self.reference, got))
 
     def judgement(self, content, right, error):
@@ -236,12 +241,13 @@ def float16(lab, target):
 def svd(weighted, packing):
     """SVD, of the weights or of what they do to the activations, with or without 8 bits on top.
 
-    Where trials take long, layers are only looked at one by one for the variant that comes out smallest.
+    Where trials take long, the ranks are searched for with 8 bits on top, which is what comes out smallest, and serve without them too.
     """
     who = ("weighted SVD" if weighted else "SVD") + (", 8 bits" if packing else "")
 
     def best(lab, target):
         factors, seconds = lab.decomposed(weighted)
+        coarse = lab.model.ByteSize() >= COARSE
 
         def make(ranks):
             cut = low_rank.truncate(lab.model, factors, ranks)
@@ -256,22 +262,24 @@ def svd(weighted, packing):
 
         def ended(way, ranks):
             measured = measure(ranks)
-            cut = any(factors[name].pays(rank) for name, rank in ranks.items())
+            cut = {name: rank for name, rank in ranks.items() if factors[name].pays(rank)}
             if not target.holds(measured, lab.before) or not (cut or packing):
                 return None
-            kept = [str(ranks[name]) if factors[name].pays(ranks.get(name, 1 << 60)) else "-" for name in factors]
-            options = f"{way}, ranks {' '.join(kept)}" if cut else "full ranks"
-            return Candidate(who, options, lambda: make(ranks), measured | {"seconds": seconds + measured["seconds"]})
+            options = f"{way}, ranks {' '.join(str(cut.get(name, '-')) for name in factors)}" if cut else "full ranks"
+            return Candidate(who, options, lambda: make(ranks), measured | {"seconds": seconds + measured["seconds"]}, way, ranks)
 
-        if lab.quick:
-            ways = {"by energy": low_rank.by_energy}
-        else:
-            ways = {"by energy": low_rank.by_energy, "by fraction": low_rank.by_fraction}
-            if lab.model.ByteSize() < COARSE:
-                ways["one by one"] = low_rank.one_by_one
-            elif packing and (weighted or target.kind == "error"):
-                ways["one by one"] = partial(low_rank.one_by_one, coarse=True)
-        return smaller([ended("", {}), *(ended(way, search(factors, holds)) for way, search in ways.items())])
+        if coarse and not packing:
+            found = svd(weighted, True)(lab, target)
+            chosen = ended(found.way, found.ranks) if found else None
+            if chosen:
+                return chosen
+        ways = {"by energy": low_rank.by_energy}
+        if not lab.quick and not coarse:
+            ways |= {"by fraction": low_rank.by_fraction, "one by one": low_rank.one_by_one}
+        elif not lab.quick and packing and (weighted or target.kind == "error"):
+            ways["one by one"] = partial(low_rank.one_by_one, coarse=True)
+        searched = low_rank.worthwhile(factors)
+        return smaller([ended("", {}), *(ended(way, search(searched, holds)) for way, search in ways.items())])
 
     return best
 

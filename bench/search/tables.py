@@ -1,9 +1,12 @@
-"""The table of `search`: for people on the terminal as it comes, and as Markdown."""
+"""The table of `search`: for people on the terminal as it comes, and as Markdown.
+
+A group's rivals are in the order of their bytes, so the best one comes first.
+"""
 
 import os
 
 COLUMNS = ("model", "who", "options", "bytes", "brotli", "accuracy %", "error %", "seconds", "lat.")
-FORM = "{:<7} {:<18} {:<33} {:>10} {:>10} {:>15} {:>7} {:>7} {:>5}"
+FORM = "{:<7} {:<20} {:<31} {:>10} {:>10} {:>15} {:>7} {:>7} {:>5}"
 HEADINGS = {
     "1 %": "at most 1 % of test accuracy lost",
     "0.2 %": "at most 0.2 % of test accuracy lost",
@@ -11,7 +14,9 @@ HEADINGS = {
 }
 NOTES = """\
 Accuracy (before → after) on the whole official test set in ONNX Runtime; error: RMS of the outputs' difference over their standard
-deviation there; brotli: bytes of the file after brotli, quality 11 (9 above 32 MB); lat.: latency over the original's, batch 1, one thread, median.
+deviation there; brotli: bytes of the file after brotli, quality 11 (9 above 32 MB); lat.: latency over the original's, batch 1, one
+thread, median.
+adntn / best rival: bytes over those of the best rival, and the same after brotli.
 Every rival is given the setting that makes its smallest file within the tolerance on the test set itself (shrink-ray floats: the
 smallest after brotli), which favours it: adntn never sees the test set. The weighted SVD has 5,000 samples of the whole training set,
 whatever adntn has. A rival's seconds are for making that one file; those of the search for its setting are not counted.
@@ -46,7 +51,7 @@ def rows(group):
             continue
         ratios = [group.ratio(ours, key) for key in ("bytes", "brotli")]
         said = ["!" if ratio is None else f"{ratio:.2f}x" for ratio in ratios]
-        yield [group.subject.name, "over best rival", ours.options, *said, group.best("bytes").who, "", "", ""]
+        yield [group.subject.name, "adntn / best rival", ours.options, *said, *[""] * 4]
 
 
 class Paper:
@@ -60,7 +65,7 @@ class Paper:
         lines = list(rows(group))
         print(f"\n{title}\n" + FORM.format(*COLUMNS))
         for cells in lines:
-            widths = (7, 18, 33)
+            widths = (7, 20, 31)
             print(FORM.format(*(shortened(cell, width) for cell, width in zip(cells, widths)), *cells[3:]), flush=True)
         table = ["| " + " | ".join(COLUMNS) + " |", "|---|---|---|" + "---:|" * (len(COLUMNS) - 3)]
         table += ["| " + " | ".join(cells) + " |" for cells in lines]
@@ -68,7 +73,7 @@ class Paper:
         self.write()
 
     def end(self, missed, count):
-        lines = [NOTES, f"{os.cpu_count()} cores. {count - len(missed)} of {count} bars met."]
+        lines = [NOTES, f"{os.cpu_count()} cores." + f" {count - len(missed)} of {count} bars met." * bool(count)]
         lines += [f"missed: {what}" for what in missed]
         print("\n" + "\n".join(lines) + "\n")
         self.parts.append("\n".join(lines[:2]) + "\n" + "".join(f"- {line}\n" for line in lines[2:]))
