@@ -25,7 +25,7 @@ PACKAGES = ("onnx-shrink-ray", "onnxconverter-common", "onnxruntime")
 SAMPLES = 5000  # of the training set, for activations
 # Trials that lose clearly more than any target allows on the first images are not run on all.
 FIRST, LOOSEST = 2000, 0.01
-COARSE = 10e6  # bytes from which on less is tried
+COARSE = 10e6  # bytes of a model from which on fewer settings are tried
 LARGE = 32e6  # bytes from which on brotli would take minutes
 FLOATS = "shrink-ray floats"
 THREADS = int(os.environ.get("OMP_NUM_THREADS", 0))
@@ -71,6 +71,7 @@ class Lab:
         folder.mkdir(parents=True, exist_ok=True)
         self.model = onnx.load(path)
         content = path.read_bytes()
+        self.coarse = len(content) >= COARSE
         packages = [f"{name} {version(name)}" for name in PACKAGES]
         self.identity = json.dumps([REVISION, packages, hashlib.sha256(content).hexdigest(), len(labels)])
         self.reference = outputs(path, images, THREADS)
@@ -195,7 +196,7 @@ def int8(lab, target):
     makers = {}
     for weights in ("QUInt8", "QInt8"):
         for per_channel in (False, True):
-            for operators in (None, ["MatMul", "Gemm"]):
+            for operators in (None,) if lab.coarse else (None, ["MatMul", "Gemm"]):
                 options = ", ".join([weights, *["per channel"] * per_channel, *["no Conv"] * bool(operators)])
                 makers[options] = lambda w=weights, p=per_channel, o=operators: storage.dynamic_int8(lab.model, w, p, o)
     return variants(lab, "ORT dynamic int8", target, makers)
@@ -203,7 +204,7 @@ def int8(lab, target):
 
 def shrink_ray(lab, target):
     makers = {}
-    for least in (16, 64, 256, 1024, 16384):
+    for least in (1024,) if lab.coarse else (16, 64, 256, 1024, 16384):
         for per_channel in (False, True):
             options = f"from {least} elements" + ", per channel" * per_channel
             makers[options] = lambda n=least, p=per_channel: storage.shrink_ray(lab.model, n, p)
@@ -247,7 +248,6 @@ def svd(weighted, packing):
 
     def best(lab, target):
         factors, seconds = lab.decomposed(weighted)
-        coarse = lab.model.ByteSize() >= COARSE
 
         def make(ranks):
             cut = low_rank.truncate(lab.model, factors, ranks)
@@ -268,13 +268,13 @@ def svd(weighted, packing):
             options = f"{way}, ranks {' '.join(str(cut.get(name, '-')) for name in factors)}" if cut else "full ranks"
             return Candidate(who, options, lambda: make(ranks), measured | {"seconds": seconds + measured["seconds"]}, way, ranks)
 
-        if coarse and not packing:
+        if lab.coarse and not packing:
             found = svd(weighted, True)(lab, target)
             chosen = ended(found.way, found.ranks) if found else None
             if chosen:
                 return chosen
         ways = {"by energy": low_rank.by_energy}
-        if not lab.quick and not coarse:
+        if not lab.quick and not lab.coarse:
             ways |= {"by fraction": low_rank.by_fraction, "one by one": low_rank.one_by_one}
         elif not lab.quick and packing and (weighted or target.kind == "error"):
             ways["one by one"] = partial(low_rank.one_by_one, coarse=True)
