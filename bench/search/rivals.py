@@ -97,13 +97,15 @@ class Lab:
         return {"bytes": len(content), "right": right, "count": len(self.labels), "error": error}
 
     def remembered(self, who, parameters, work):
-        """What `work` gives, from the cache where it is there."""
+        """What `work` gives, from the cache where it is there; None, a failure, is not kept."""
         name = hashlib.sha256(json.dumps([self.identity, who, parameters], sort_keys=True).encode()).hexdigest()[:24]
         entry = self.folder / f"{name}.json"
         try:
             return json.loads(entry.read_text())
         except (OSError, ValueError):
             value = work()
+            if value is None:
+                return None
             part = entry.with_suffix(f".{os.getpid()}")
             part.write_text(json.dumps(value))
             part.replace(entry)
@@ -120,13 +122,12 @@ class Lab:
                 found = self.judge(content, early=True) | {"seconds": seconds}
             except Exception as error:  # whatever a rival raises
                 print(f"{self.path.stem}: {who} {parameters} failed: {error}"[:300], file=sys.stderr)
-                return {"failed": f"{type(error).__name__}: {error}"[:300]}
+                return None
             accuracy = 100 * found["right"] / found["count"]
             print(f"{self.path.stem}: {who} {parameters}: {found['bytes']:,} bytes, {accuracy:.2f} %", file=sys.stderr, flush=True)
             return found
 
-        measured = self.remembered(who, parameters, work)
-        return None if "failed" in measured else measured
+        return self.remembered(who, parameters, work)
 
     def size(self, who, parameters, make):
         """Bytes of what `make` makes, None where it fails."""
@@ -136,9 +137,10 @@ class Lab:
                 return {"bytes": make().ByteSize()}
             except Exception as error:  # whatever a rival raises
                 print(f"{self.path.stem}: {who} {parameters} failed: {error}"[:300], file=sys.stderr)
-                return {"bytes": None}
+                return None
 
-        return self.remembered(f"size {who}", parameters, work)["bytes"]
+        found = self.remembered(f"size {who}", parameters, work)
+        return found and found["bytes"]
 
     def finish(self, candidate):
         """Adds what is worth measuring on chosen models only: bytes after brotli, and latency."""
