@@ -9,10 +9,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-import low_rank
-from measure import latency, run_command, top_classes
+sys.path.insert(0, str(Path(__file__).parent.parent / "common"))
+import low_rank  # noqa: E402
+from measure import latency, run_command, top_classes  # noqa: E402
 
 AGREEMENT = 0.99
 FIXTURES, OUTPUT, DATA = Path("onnx-fixtures"), Path("target/bench/end-to-end"), Path("target/data")
@@ -130,10 +132,17 @@ class Bench:
         """The smallest SVD truncation that agrees with the original on 99 % of the held-out inputs."""
         path = self.output("svd")
         start = time.perf_counter()
-        model, shares = low_rank.smallest(self.subject.path, self.images, self.classes, AGREEMENT)
+        original = onnx.load(self.subject.path)
+        factors = low_rank.decompose(original)
+
+        def agrees(ranks, share=1.0):
+            cut = low_rank.truncate(original, factors, ranks).SerializeToString()
+            return (top_classes(cut, self.images) != self.classes).mean() <= share * (1 - AGREEMENT)
+
+        found = [search(factors, agrees) for search in (low_rank.by_energy, low_rank.one_by_one)]
+        model, ranks = min(((low_rank.truncate(original, factors, r).SerializeToString(), r) for r in found), key=lambda p: len(p[0]))
         path.write_bytes(model)
-        dropped = ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
-        print(f"SVD on {self.subject.name}: share of the squared weights dropped: {dropped or 'none'}", file=sys.stderr)
+        print(f"SVD on {self.subject.name}: ranks {ranks or 'full'}", file=sys.stderr)
         return self.measure("svd", path, time.perf_counter() - start)
 
 

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "end-to-end"))
-from measure import BATCH, session  # noqa: E402
+sys.path.insert(0, str(Path(__file__).parent.parent / "common"))
+from measure import outputs, relative_error  # noqa: E402
 
 OUTPUT = Path("target/bench/promise")
 COUNTS = (64, 256, 1000)
@@ -46,12 +46,6 @@ def cut(model, features):
     return proto
 
 
-def outputs(path, images):
-    run = session(path)
-    name = run.get_inputs()[0].name
-    return np.concatenate([run.run(None, {name: images[at : at + BATCH]})[0] for at in range(0, len(images), BATCH)])
-
-
 def loss(metric, before, after, labels):
     """The loss as the report defines it."""
     if metric == "accuracy":
@@ -61,12 +55,7 @@ def loss(metric, before, after, labels):
     if metric == "cosine":
         lengths = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
         return float(np.clip(1 - (before * after).sum(1) / np.maximum(lengths, 1e-30), 0, 1).mean())
-    before, after = before.astype(np.float64), after.astype(np.float64)
-    variance, size = before.var(0), (before**2).mean(0)
-    varies = variance > (2 * np.finfo(np.float32).eps) ** 2 * size
-    scale = np.where(varies, variance, size)
-    scale = np.where(scale > 0, scale, scale.mean())
-    return float(np.sqrt(((after - before) ** 2 / scale).mean(0).sum() / max(varies.sum(), 1)))
+    return relative_error(before, after)
 
 
 def main():

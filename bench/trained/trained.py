@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "end-to-end"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "common"))
 from measure import latency, run_command, top_classes  # noqa: E402
 
 OUTPUT = Path("target/bench/trained")
