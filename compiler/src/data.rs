@@ -34,6 +34,8 @@ pub(crate) struct Samples {
     /// Seen once, by the final check.
     pub(crate) held_out: Dataset,
     pub(crate) report: DataReport,
+    /// Of what inputs were made up where that is not normal noise, in words.
+    pub(crate) made_up: Vec<String>,
     block: usize,
     /// Names the calibration samples of a fit through the network.
     pub(crate) hash: blake3::Hash,
@@ -196,9 +198,10 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
             ));
         }
         let block = loaded.fixed_batch().unwrap_or(1);
-        let Ok(all) = Dataset::synthetic(specs, SYNTHETIC.next_multiple_of(2 * block.max(1)), options.seed) else {
+        let Ok(made) = loaded.made_up(SYNTHETIC.next_multiple_of(2 * block.max(1)), options.seed) else {
             return Ok(None);
         };
+        let all = made.data;
         let fixed = all.most_at_once().or(loaded.fixed_batch());
         let parts = split(all.samples(), &[0.5, 0.5], block, options.seed);
         let (selection, held_out) = (all.select(&parts[0])?, all.select(&parts[1])?);
@@ -215,6 +218,7 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
             selection,
             held_out,
             report,
+            made_up: made.how,
             block,
             hash,
             overlap: 0,
@@ -308,6 +312,7 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
         selection,
         held_out,
         report,
+        made_up: Vec::new(),
         block,
         hash,
         overlap,

@@ -6,14 +6,15 @@ mod tail;
 
 use std::collections::BTreeMap;
 
-use adntn_families::Replacement;
+use adntn_families::{Halves, Replacement, transposed};
 use adntn_fit::distill::{
     Budget, Control, Extent, Identity, Loss, Objective, Part, Places, Problem, Progress, Samples, Settings, State,
     Student, Trained, check, train,
 };
 use adntn_fit::runner::Loaded;
 use adntn_onnx::{Model, Patch};
-use adntn_passes::Stored;
+use adntn_graph::Array;
+use adntn_passes::{Candidate, Stored};
 
 use crate::calibrate::tapped_model;
 use crate::data;
@@ -180,6 +181,7 @@ impl Fit<'_, '_> {
                 Replacement::Network(generator) => Part::Generator { generator, dims, transposed },
                 Replacement::Digits(weight) => Part::Digits { weight: Box::new(weight), dims },
                 Replacement::LowRank(factors) => Part::LowRank { factors: Box::new(factors), dims, transposed },
+                Replacement::Halves(weight) => Part::Plain(in_stored_order(candidate, &weight.matrix(), dims)),
             });
         }
         for name in &self.tail.plain {
@@ -373,6 +375,24 @@ impl Fit<'_, '_> {
         }
         Ok(patch)
     }
+}
+
+/// An O×I weight as the model stores it.
+fn in_stored_order(candidate: &Candidate, weight: &[f32], dims: Vec<usize>) -> Array {
+    let values = match candidate.stored {
+        Stored::OutputInput => weight.to_vec(),
+        Stored::InputOutput => transposed(weight, candidate.outputs, candidate.inputs),
+    };
+    Array { shape: dims, values }
+}
+
+/// The float16 numbers nearest to a weight as the model stores it, if there are such numbers.
+fn in_halves(candidate: &Candidate, stored: &Array) -> Option<Halves> {
+    let weight = match candidate.stored {
+        Stored::OutputInput => stored.values.clone(),
+        Stored::InputOutput => transposed(&stored.values, candidate.inputs, candidate.outputs),
+    };
+    Halves::nearest(&weight, candidate.inputs)
 }
 
 /// Passes news on, and keeps checkpoints.

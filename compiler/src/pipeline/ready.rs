@@ -88,6 +88,9 @@ impl Run<'_> {
                  little about real ones: give --calibration."
                     .into(),
             );
+            if !samples.made_up.is_empty() {
+                self.notes.push(format!("Inputs were made up: {}.", samples.made_up.join(", ")));
+            }
         }
         // One batch tells whether tract has every operator, before time is spent on fits.
         match crate::trial::run(model, Patch::default(), &samples.probe()?, &[]) {

@@ -145,7 +145,7 @@ impl Search<'_, '_, '_> {
         for (index, layer) in self.layers.iter_mut().enumerate() {
             let bytes = at[index].map_or(layer.candidate.bytes, |key| layer.bytes(key)) as f64;
             let worth = layer.has_gain() && layer.candidate.elements() >= FEWEST && bytes >= WORTH * all;
-            if !worth || layer.candidate.kind == LayerKind::Conv {
+            if !worth || matches!(layer.candidate.kind, LayerKind::Conv | LayerKind::Gather) {
                 continue;
             }
             // A byte a parameter, and most of another for what is not in bytes and for the nodes.

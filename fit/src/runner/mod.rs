@@ -3,6 +3,7 @@
 mod axes;
 mod check;
 mod guard;
+mod made_up;
 mod optimise;
 mod output;
 mod prepare;
@@ -23,6 +24,7 @@ use axes::{Dim, Rows};
 pub use guard::is_guarded;
 use guard::{Last, guarded, node_text};
 use optimise::optimised;
+pub use made_up::MadeUp;
 pub use output::{Element, Output};
 use prepare::Table;
 pub use prepare::{Likeness, StandIn};
