@@ -15,6 +15,8 @@ use crate::error::Error;
 const RIDGE: f32 = 0.02;
 /// The same for a weight of which rows are taken too: to those all directions are alike.
 const RIDGE_OF_TIED: f32 = 0.5;
+/// The same where samples are made up, and others may vary otherwise.
+const RIDGE_OF_MADE_UP: f32 = 0.2;
 
 /// One read of a candidate's weight: the value that enters the layer and how its rows are read.
 struct Tap {
@@ -74,7 +76,11 @@ pub(crate) fn input_statistics(
     })?;
     let finish = |(candidate, collected, centred): (&&Candidate, Collected, bool)| match collected {
         Collected::Moments(builder) => {
-            let ridge = if candidate.has_rows_taken() { RIDGE_OF_TIED } else { RIDGE };
+            let ridge = match (candidate.has_rows_taken(), data.is_synthetic()) {
+                (true, _) => RIDGE_OF_TIED,
+                (false, true) => RIDGE_OF_MADE_UP,
+                (false, false) => RIDGE,
+            };
             builder.finish(centred, ridge).map_or_else(Statistics::Silent, |gram| Statistics::Known(Box::new(gram)))
         }
         Collected::Rows(variation) => variation.silent().map_or(Statistics::Unknown, Statistics::Silent),

@@ -1,20 +1,20 @@
 //! The end-to-end fit of a compilation: which part of the model is trained, on what, and what comes of it.
 
+mod halves;
 mod ladder;
 mod recipe;
 mod tail;
 
 use std::collections::BTreeMap;
 
-use adntn_families::{Halves, Replacement, transposed};
+use adntn_families::Replacement;
 use adntn_fit::distill::{
     Budget, Control, Extent, Identity, Loss, Objective, Part, Places, Problem, Progress, Samples, Settings, State,
     Student, Trained, check, train,
 };
 use adntn_fit::runner::Loaded;
 use adntn_onnx::{Model, Patch};
-use adntn_graph::Array;
-use adntn_passes::{Candidate, Stored};
+use adntn_passes::Stored;
 
 use crate::calibrate::tapped_model;
 use crate::data;
@@ -25,6 +25,7 @@ use crate::options::Options;
 use crate::report::TrainingReport;
 use crate::select::Choice;
 use crate::training::{LossKind, Training};
+use halves::in_stored_order;
 pub(crate) use ladder::{Ladder, Rung, RungKind, Taught};
 use tail::Tail;
 
@@ -375,24 +376,6 @@ impl Fit<'_, '_> {
         }
         Ok(patch)
     }
-}
-
-/// An O×I weight as the model stores it.
-fn in_stored_order(candidate: &Candidate, weight: &[f32], dims: Vec<usize>) -> Array {
-    let values = match candidate.stored {
-        Stored::OutputInput => weight.to_vec(),
-        Stored::InputOutput => transposed(weight, candidate.outputs, candidate.inputs),
-    };
-    Array { shape: dims, values }
-}
-
-/// The float16 numbers nearest to a weight as the model stores it, if there are such numbers.
-fn in_halves(candidate: &Candidate, stored: &Array) -> Option<Halves> {
-    let weight = match candidate.stored {
-        Stored::OutputInput => stored.values.clone(),
-        Stored::InputOutput => transposed(&stored.values, candidate.inputs, candidate.outputs),
-    };
-    Halves::nearest(&weight, candidate.inputs)
 }
 
 /// Passes news on, and keeps checkpoints.

@@ -182,7 +182,9 @@ pub fn replace_by(model: &Model, candidate: &Candidate, replacement: &Replacemen
             }));
             rewrite.products.push(Product { name, dims, factors: [0, 1], before });
         }
-        Replacement::Halves(weight) => rewrite.halves.push(Half::weight(name, dims, stored_halves(candidate, weight), before)),
+        Replacement::Halves(weight) => {
+            rewrite.halves.push(Half::weight(name, dims, stored_halves(candidate, weight), before))
+        }
         Replacement::Network(_) => unreachable!("returned above"),
     }
     Ok(rewrite)

@@ -52,8 +52,12 @@ impl Namer {
 
     /// Whether something of the model has a name that a rewrite of this layer might give.
     fn is_prefix(&self, layer: &str) -> bool {
-        let parts =
-            Topology::ALL.iter().map(|topology| topology.name()).chain([DENSE_PART, DIGITS_PART, LOW_RANK_PART, HALVES_PART]);
+        let parts = Topology::ALL.iter().map(|topology| topology.name()).chain([
+            DENSE_PART,
+            DIGITS_PART,
+            LOW_RANK_PART,
+            HALVES_PART,
+        ]);
         parts.map(|part| format!("{layer}/{part}")).any(|name| {
             let within = format!("{name}/");
             self.taken.contains(&name)

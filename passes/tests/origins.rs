@@ -107,9 +107,7 @@ fn tables_are_weights_and_heads_tied_to_them_are_listed() {
     );
     assert_eq!(
         reasons(&tied),
-        [
-            "MatMul head: weight is computed from constants (Transpose of `table`), tied to the table of Gather `embed`"
-        ]
+        ["MatMul head: weight is computed from constants (Transpose of `table`), tied to the table of Gather `embed`"]
     );
     let survey = find_candidates(&read(&tied));
     let [table] = survey.candidates.as_slice() else { panic!("{survey:?}") };

@@ -6,10 +6,10 @@ mod common;
 use std::fmt::Write;
 use std::path::Path;
 
+use adntn_families::{Digits, Halves, Replacement, Site};
 use adntn_networks::{
     Activations, Bonds, CoreKind, Generator, GeneratorSpec, KernelLegs, LayoutKind, LegLayout, Topology, Tree, start,
 };
-use adntn_families::{Digits, Halves, Replacement, Site};
 use adntn_onnx::Model;
 use adntn_passes::{
     Candidate, Rewrite, Stored, describe, find_candidates, replace_by, replace_by_dense, replace_by_generator,

@@ -6,9 +6,10 @@ use adntn_fit::distill::{Budget, Ended, Part, Problem, Samples, Settings, train}
 use adntn_onnx::{Model, Patch};
 use adntn_passes::LayerKind;
 
+use super::halves::in_halves;
 use super::recipe;
 use super::tail::{self, Tail};
-use super::{Fit, Watch, in_halves};
+use super::{Fit, Watch};
 use crate::calibrate::samples_for_statistics;
 use crate::data;
 use crate::error::Error;

@@ -35,12 +35,7 @@ impl Dataset {
     }
 
     /// Samples made up as `fillings` say, one for each input.
-    pub(crate) fn filled(
-        specs: &[InputSpec],
-        fillings: &[Filling],
-        samples: usize,
-        seed: u64,
-    ) -> Result<Self, Error> {
+    pub(crate) fn filled(specs: &[InputSpec], fillings: &[Filling], samples: usize, seed: u64) -> Result<Self, Error> {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed ^ 0x5eed_da7a);
         let mut columns = Vec::new();
         let mut count = samples;

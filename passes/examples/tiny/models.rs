@@ -236,7 +236,10 @@ fn table() -> pb::ModelProto {
     model(
         vec![value("tokens", Int64, &[N, 7])],
         vec![value("y", Float, &[N, 7, 48])],
-        vec![weight("embedding.weight", &[50, 48], 24), raw_tensor("last", &[], Int64, (-1_i64).to_le_bytes().to_vec())],
+        vec![
+            weight("embedding.weight", &[50, 48], 24),
+            raw_tensor("last", &[], Int64, (-1_i64).to_le_bytes().to_vec()),
+        ],
         vec![
             node("Gather", "embed", &["embedding.weight", "tokens"], &["h"], vec![int("axis", 0)]),
             node("Identity", "again", &["embedding.weight"], &["copy"], vec![]),
