@@ -171,7 +171,8 @@ pub(crate) fn families(candidate: &Candidate, options: &Options, takes_digits: b
                 let parameters = rank * (candidate.outputs + candidate.inputs);
                 rank <= most && digits.bytes(parameters) < Digits::Sixteen.bytes(candidate.elements())
             };
-            if candidate.elements() > MANY && digits != Digits::Sixteen {
+            // Tokens differ in more directions than a low rank has: what is tried for large tables would take minutes for nothing.
+            if candidate.elements() > MANY && (digits != Digits::Sixteen || candidate.is_table()) {
                 continue;
             }
             let every = if candidate.elements() > MANY { 4 } else { 1 };

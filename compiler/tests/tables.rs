@@ -140,6 +140,18 @@ fn a_table_shrinks_without_data() {
 }
 
 #[test]
+fn float16_is_the_least() {
+    let dir = tempfile::tempdir().unwrap();
+    let original = embedding(dir.path(), false);
+    let report = compile(dir.path(), &["-t", "0.1%"]);
+    let forms: Vec<_> = report.layers.iter().map(|layer| layer.form.as_deref()).collect();
+    assert_eq!(forms[0], Some("float16"), "{forms:?}");
+    assert!(report.file_ratio().unwrap() > 1.9 && report.quality.as_ref().unwrap().within_tolerance);
+    sentences(&dir.path().join("others.npz"), 20, ROWS);
+    check_in_runtimes(dir.path(), &original, Some(&dir.path().join("others.npz")));
+}
+
+#[test]
 fn a_table_shrinks_with_samples() {
     let dir = tempfile::tempdir().unwrap();
     let original = embedding(dir.path(), false);

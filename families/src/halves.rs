@@ -43,3 +43,16 @@ impl Halves {
         self.values.iter().map(|x| x.to_f32()).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_beyond_float16_are_none() {
+        let halves = Halves::nearest(&[1.0, -0.5, 65504.0, 0.1], 2);
+        assert_eq!(halves.as_ref().map(Halves::rows), Some(2));
+        assert_eq!(halves.map(|h| h.matrix()), Some(vec![1.0, -0.5, 65504.0, f16::from_f32(0.1).to_f32()]));
+        assert_eq!(Halves::nearest(&[1.0, 7e4], 2), None);
+    }
+}
