@@ -1,4 +1,4 @@
-//! Statistics of the activations that enter each dense layer.
+//! Statistics of the activations that enter each layer.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -13,12 +13,25 @@ use crate::error::Error;
 
 /// Ridge of the activation statistics: the weight of directions in which no sample varies.
 const RIDGE: f32 = 0.02;
+/// The same for a weight of which rows are taken too: to those all directions are alike.
+const RIDGE_OF_TIED: f32 = 0.5;
+/// The same where samples are made up, and others may vary otherwise.
+const RIDGE_OF_MADE_UP: f32 = 0.2;
 
 /// One read of a candidate's weight: the value that enters the layer and how its rows are read.
 struct Tap {
     candidate: usize,
     value: usize,
-    unfold: Unfold,
+    /// `None` for the rows that are taken of a table, one by one.
+    unfold: Option<Unfold>,
+}
+
+/// What is collected of the activations that enter a layer.
+enum Collected {
+    Moments(GramBuilder),
+    /// Of a table, which rows are taken: no moments, since the rows are as independent as one-hot vectors are, and all values of
+    /// one weigh the same.
+    Rows(Variation),
 }
 
 /// What is known of the activations that enter a layer.
@@ -52,14 +65,38 @@ pub(crate) fn input_statistics(
     centred: &[bool],
     data: &Dataset,
 ) -> Result<Vec<Statistics>, Error> {
-    let mut builders: Vec<GramBuilder> = candidates.iter().map(|c| GramBuilder::new(c.inputs)).collect();
-    let read = for_each_row(model, candidates, data, |at, rows| builders[at].add(rows))?;
-    let finish = |((builder, &centred), read): ((GramBuilder, &bool), bool)| match builder.finish(centred, RIDGE) {
-        _ if !read => Statistics::Unknown,
-        Ok(gram) => Statistics::Known(Box::new(gram)),
-        Err(silent) => Statistics::Silent(silent),
+    let collected = |c: &&Candidate| match c.is_table() {
+        true => Collected::Rows(variation(c)),
+        false => Collected::Moments(GramBuilder::new(c.inputs)),
     };
-    Ok(builders.into_iter().zip(centred).zip(read).map(finish).collect())
+    let mut all: Vec<Collected> = candidates.iter().map(collected).collect();
+    let read = for_each_row(model, candidates, data, |at, rows| match &mut all[at] {
+        Collected::Moments(builder) => builder.add(rows),
+        Collected::Rows(variation) => variation.add(rows),
+    })?;
+    let finish = |(candidate, collected, centred): (&&Candidate, Collected, bool)| match collected {
+        Collected::Moments(builder) => {
+            let ridge = match (candidate.has_rows_taken(), data.is_synthetic()) {
+                (true, _) => RIDGE_OF_TIED,
+                (false, true) => RIDGE_OF_MADE_UP,
+                (false, false) => RIDGE,
+            };
+            builder.finish(centred, ridge).map_or_else(Statistics::Silent, |gram| Statistics::Known(Box::new(gram)))
+        }
+        Collected::Rows(variation) => variation.silent().map_or(Statistics::Unknown, Statistics::Silent),
+    };
+    let all = candidates.iter().zip(all).zip(centred).zip(read);
+    Ok(all
+        .map(|(((candidate, collected), &centred), read)| match read {
+            true => finish((candidate, collected, centred)),
+            false => Statistics::Unknown,
+        })
+        .collect())
+}
+
+/// How much what enters a candidate varies; of a table, which row is taken.
+fn variation(candidate: &Candidate) -> Variation {
+    Variation::new(if candidate.is_table() { 1 } else { candidate.inputs })
 }
 
 /// Whether the activations that enter each candidate say nothing about it.
@@ -74,7 +111,7 @@ pub(crate) fn silent(
     let glance: Vec<usize> = (0..GLANCE.next_multiple_of(block.max(1)).min(data.samples())).collect();
     for part in [&data.select(&glance)?, data] {
         let chosen: Vec<&Candidate> = left.iter().map(|&at| candidates[at]).collect();
-        let mut variations: Vec<Variation> = chosen.iter().map(|c| Variation::new(c.inputs)).collect();
+        let mut variations: Vec<Variation> = chosen.iter().map(|c| variation(c)).collect();
         let read = for_each_row(model, &chosen, part, |at, rows| variations[at].add(rows))?;
         for ((at, variation), read) in left.iter().zip(&variations).zip(read) {
             found[*at] = variation.silent().filter(|_| read);
@@ -117,8 +154,13 @@ fn for_each_row(
         for tap in &taps {
             let Some(tensor) = outputs.get(tapped.positions[tap.value]) else { continue };
             let activation = Output::from_tensor(tensor)?;
+            let Some(unfold) = &tap.unfold else {
+                // Counted from 1, since the first row is one like any other.
+                consume(tap.candidate, &activation.values.iter().map(|row| row + 1.0).collect::<Vec<f32>>());
+                continue;
+            };
             rows.clear();
-            match tap.unfold.append_rows(&activation, candidates[tap.candidate].inputs, &mut rows) {
+            match unfold.append_rows(&activation, candidates[tap.candidate].inputs, &mut rows) {
                 Ok(()) => consume(tap.candidate, &rows),
                 Err(adntn_fit::Error::Shape(problem)) => {
                     tracing::debug!(layer = candidates[tap.candidate].layer, problem, "no statistics");
@@ -160,8 +202,12 @@ pub(crate) fn tapped_model(model: &Model, mut patch: Patch, values: &[String]) -
 }
 
 /// The value a layer multiplies its weight with, and how rows are read off it; `None` for forms without statistics.
-fn activation(model: &Model, candidate: &Candidate, usage: &DenseUse) -> Option<(String, Unfold)> {
+fn activation(model: &Model, candidate: &Candidate, usage: &DenseUse) -> Option<(String, Option<Unfold>)> {
     let node = model.graph().node.get(usage.node)?;
+    if usage.kind == LayerKind::Gather {
+        // Where layers multiply with it as well, their activations are what is known.
+        return node.input.get(1).filter(|_| candidate.is_table()).map(|rows| (rows.clone(), None));
+    }
     let name = node.input.get(if usage.input == 0 { 1 } else { 0 })?.clone();
     let integer = |key: &str| node.attribute.iter().find(|a| a.name() == key).map_or(0, pb::AttributeProto::i);
     let unfold = match usage.kind {
@@ -173,9 +219,10 @@ fn activation(model: &Model, candidate: &Candidate, usage: &DenseUse) -> Option<
             let transposed = if usage.input == 1 { integer("transA") != 0 } else { integer("transB") == 0 };
             if transposed { Unfold::LastButOneAxis } else { Unfold::LastAxis }
         }
+        LayerKind::Gather => return None,
     };
     debug_assert!(matches!(usage.stored, Stored::OutputInput | Stored::InputOutput));
-    Some((name, unfold))
+    Some((name, Some(unfold)))
 }
 
 fn patches(node: &pb::NodeProto, candidate: &Candidate) -> Option<Patches> {

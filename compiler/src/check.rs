@@ -68,9 +68,9 @@ fn writable(what: &str, path: &Path) -> Result<(), Error> {
     tempfile::tempfile_in(folder).map(drop).map_err(failed)
 }
 
-/// Refuses a model of which a weight holds NaN or infinity.
+/// Refuses a model of which a weight holds NaN or infinity. A table may: masks are looked up in some.
 pub(crate) fn weights(path: &Path, survey: &Survey) -> Result<(), Error> {
-    match survey.skipped.iter().find(|s| matches!(s.reason, SkipReason::NotFinite)) {
+    match survey.skipped.iter().find(|s| matches!(s.reason, SkipReason::NotFinite) && s.op != "Gather") {
         Some(s) => {
             Err(Error::BrokenWeight { path: path.to_path_buf(), weight: s.weight.clone(), node: s.node.clone() })
         }

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 
 use adntn_fit::data::{Dataset, Reading, split};
 use adntn_fit::quality::Metric;
-use adntn_fit::runner::{Loaded, Output};
+use adntn_fit::runner::{Loaded, MadeUp, Output};
 use adntn_onnx::{Model, Patch};
 
 use crate::error::Error;
@@ -34,6 +34,10 @@ pub(crate) struct Samples {
     /// Seen once, by the final check.
     pub(crate) held_out: Dataset,
     pub(crate) report: DataReport,
+    /// Of what inputs were made up where that is not normal noise, in words.
+    pub(crate) made_up: Vec<String>,
+    /// Made-up samples whose activations weigh the fits all the same: rows of the model's own tables enter it, not noise.
+    pub(crate) alike: Option<Dataset>,
     block: usize,
     /// Names the calibration samples of a fit through the network.
     pub(crate) hash: blake3::Hash,
@@ -196,12 +200,12 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
             ));
         }
         let block = loaded.fixed_batch().unwrap_or(1);
-        let Ok(all) = Dataset::synthetic(specs, SYNTHETIC.next_multiple_of(2 * block.max(1)), options.seed) else {
-            return Ok(None);
-        };
+        let many = (2 * SYNTHETIC).next_multiple_of(4 * block.max(1));
+        let Ok(MadeUp { data: all, how }) = loaded.made_up(many, options.seed) else { return Ok(None) };
         let fixed = all.most_at_once().or(loaded.fixed_batch());
-        let parts = split(all.samples(), &[0.5, 0.5], block, options.seed);
+        let parts = split(all.samples(), &[0.25, 0.25, 0.5], block, options.seed);
         let (selection, held_out) = (all.select(&parts[0])?, all.select(&parts[1])?);
+        let alike = if how.is_empty() { None } else { Some(all.select(&parts[2])?) };
         let report = DataReport {
             source: "synthetic".into(),
             held_out_source: None,
@@ -215,6 +219,8 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
             selection,
             held_out,
             report,
+            made_up: how,
+            alike,
             block,
             hash,
             overlap: 0,
@@ -308,6 +314,8 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
         selection,
         held_out,
         report,
+        made_up: Vec::new(),
+        alike: None,
         block,
         hash,
         overlap,

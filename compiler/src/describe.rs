@@ -162,6 +162,7 @@ fn form(replacement: &Replacement) -> String {
         Replacement::Network(generator) => generator.spec().topology.title().into(),
         Replacement::Digits(weight) => weight.digits().to_string(),
         Replacement::LowRank(factors) => format!("low rank r={}, {}", factors.rank(), factors.inner.digits()),
+        Replacement::Halves(_) => "float16".into(),
     }
 }
 

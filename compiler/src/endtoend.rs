@@ -1,5 +1,6 @@
 //! The end-to-end fit of a compilation: which part of the model is trained, on what, and what comes of it.
 
+mod halves;
 mod ladder;
 mod recipe;
 mod tail;
@@ -25,6 +26,7 @@ use crate::options::Options;
 use crate::report::TrainingReport;
 use crate::select::Choice;
 use crate::training::{LossKind, Training};
+use halves::in_stored_order;
 pub(crate) use ladder::{Ladder, Rung, RungKind, Taught};
 use tail::Tail;
 
@@ -181,6 +183,7 @@ impl Fit<'_, '_> {
                 Replacement::Network(generator) => Part::Generator { generator, dims, transposed },
                 Replacement::Digits(weight) => Part::Digits { weight: Box::new(weight), dims },
                 Replacement::LowRank(factors) => Part::LowRank { factors: Box::new(factors), dims, transposed },
+                Replacement::Halves(weight) => Part::Plain(in_stored_order(candidate, &weight.matrix(), dims)),
             });
         }
         for name in &self.tail.plain {

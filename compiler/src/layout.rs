@@ -139,7 +139,7 @@ pub(crate) fn has_kernel(candidate: &Candidate) -> bool {
 /// [`Error::Usage`] when legs are given and so is a place for kernel legs.
 pub(crate) fn check(chosen: &[&Candidate], options: &Options) -> Result<(), Error> {
     both_places(options)?;
-    for candidate in chosen {
+    for candidate in chosen.iter().filter(|candidate| !candidate.is_table()) {
         let own = options.for_layer(&candidate.layer, &candidate.weight);
         both_places(&own)?;
         let Some(LayoutChoice::Legs(layout)) = &own.layout else { continue };

@@ -5,7 +5,7 @@ use adntn_networks::{Arrangement as _, Bonds, GeneratorSpec, Shape};
 use adntn_passes::{Candidate, FOLDABLE_BYTES};
 
 use crate::layout::{Offer, layouts};
-use crate::options::Options;
+use crate::options::{CoreType, Options};
 use crate::training::FitKind;
 
 /// Bond dimensions tried, finest last.
@@ -35,6 +35,8 @@ pub(crate) enum Family {
     Digits(Vec<usize>),
     /// Low ranks in digits of one kind; steps are ranks.
     LowRank(Digits, Vec<usize>),
+    /// The weight in float16: the least that may be done. There is one step.
+    Halves,
     /// What was trained through the network, with other layers; steps are choices. Nothing is on offer.
     Trained,
 }
@@ -45,6 +47,7 @@ impl Family {
         match self {
             Family::Networks(networks) => &networks.bonds,
             Family::Digits(steps) | Family::LowRank(_, steps) => steps,
+            Family::Halves => &[0],
             Family::Trained => &[],
         }
     }
@@ -61,7 +64,7 @@ impl Family {
     pub(crate) fn parameters(&self, step: usize, candidate: &Candidate) -> Option<usize> {
         match self {
             Family::Networks(networks) => networks.parameters(step),
-            Family::Digits(_) => Some(candidate.elements()),
+            Family::Digits(_) | Family::Halves => Some(candidate.elements()),
             Family::LowRank(..) => Some(step * (candidate.outputs + candidate.inputs)),
             Family::Trained => None,
         }
@@ -74,6 +77,7 @@ impl Family {
             Family::Networks(_) => parameters as u64 * core_bytes,
             Family::Digits(_) => digits(step).bytes(parameters),
             Family::LowRank(digits, _) => digits.bytes(parameters),
+            Family::Halves => 2 * parameters as u64,
             Family::Trained => return None,
         })
     }
@@ -87,6 +91,7 @@ impl Family {
             }
             Family::Digits(_) => digits(step).to_string(),
             Family::LowRank(digits, _) => format!("low rank r={step}, {digits}"),
+            Family::Halves => "float16".into(),
             Family::Trained => "trained through the network".into(),
         }
     }
@@ -156,6 +161,9 @@ pub(crate) fn families(candidate: &Candidate, options: &Options, takes_digits: b
     let mut all = Vec::new();
     if takes_digits && !options.asks_for_networks() && candidate.bytes < FOLDABLE_BYTES {
         all.push(Family::Digits((0..Digits::ALL.len()).collect()));
+        if options.core_type == CoreType::Float16 {
+            all.push(Family::Halves);
+        }
         let most = candidate.outputs.min(candidate.inputs) / 2;
         let most = if candidate.elements() > MANY { most.min(MOST_OF_MANY) } else { most };
         for digits in FACTORS {
@@ -163,7 +171,8 @@ pub(crate) fn families(candidate: &Candidate, options: &Options, takes_digits: b
                 let parameters = rank * (candidate.outputs + candidate.inputs);
                 rank <= most && digits.bytes(parameters) < Digits::Sixteen.bytes(candidate.elements())
             };
-            if candidate.elements() > MANY && digits != Digits::Sixteen {
+            // Tokens differ in more directions than a low rank has: what is tried for large tables would take minutes for nothing.
+            if candidate.elements() > MANY && (digits != Digits::Sixteen || candidate.is_table()) {
                 continue;
             }
             let every = if candidate.elements() > MANY { 4 } else { 1 };
@@ -173,7 +182,9 @@ pub(crate) fn families(candidate: &Candidate, options: &Options, takes_digits: b
             }
         }
     }
-    if all.is_empty() || WITH_NETWORKS.contains(&candidate.elements()) {
+    // No sample reads all rows of a table, so nothing would hold a network to the others.
+    let with_networks = all.is_empty() || WITH_NETWORKS.contains(&candidate.elements());
+    if with_networks && !candidate.is_table() {
         all.extend(networks(candidate, options).into_iter().map(Family::Networks));
     }
     all
@@ -213,6 +224,13 @@ pub(crate) fn networks(candidate: &Candidate, options: &Options) -> Vec<Networks
 
 /// Why there is no network for a weight, if there is none.
 pub(crate) fn obstacle(candidate: &Candidate, options: &Options) -> Option<String> {
+    if candidate.is_table() {
+        return Some(if candidate.bytes < FOLDABLE_BYTES {
+            "stays dense: a table of which rows are taken gets digits or a low rank, never a network".into()
+        } else {
+            "stays dense: runtimes fold only tensors below 1 GiB".into()
+        });
+    }
     if !networks(candidate, options).is_empty() {
         return None;
     }
@@ -242,7 +260,7 @@ pub(crate) fn middle(families: &[Networks]) -> Option<(&Networks, usize)> {
 /// A sentence for the user whose bond dimension is more than the legs of a layer carry: some bonds are then clamped to the
 /// product of the legs below them. `used` is the generator in question; where there is none, that of the first layout.
 pub(crate) fn bond_note(candidate: &Candidate, used: Option<&GeneratorSpec>, options: &Options) -> Option<String> {
-    let chi = options.bond?;
+    let chi = options.bond.filter(|_| !candidate.is_table())?;
     let first = || Some(Networks::new(candidate, layouts(candidate, options).into_iter().next()?, options).spec(chi));
     let shape = Shape::new(&used.cloned().or_else(first)?).ok()?;
     let inner = shape.levels.iter().zip(1..shape.levels.len());

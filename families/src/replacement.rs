@@ -2,6 +2,7 @@
 
 use adntn_networks::Generator;
 
+use crate::halves::Halves;
 use crate::low_rank::LowRank;
 use crate::quantised::Quantised;
 
@@ -14,6 +15,8 @@ pub enum Replacement {
     Digits(Quantised),
     /// Two thin factors, in digits.
     LowRank(LowRank),
+    /// The weight itself, in float16.
+    Halves(Halves),
 }
 
 impl Replacement {
@@ -24,6 +27,7 @@ impl Replacement {
             Replacement::Network(generator) => generator.matrix(),
             Replacement::Digits(weight) => weight.matrix(),
             Replacement::LowRank(factors) => factors.matrix(),
+            Replacement::Halves(weight) => weight.matrix(),
         }
     }
 
@@ -34,6 +38,7 @@ impl Replacement {
             Replacement::Network(generator) => generator.parameter_count(),
             Replacement::Digits(weight) => weight.len(),
             Replacement::LowRank(factors) => factors.parameter_count(),
+            Replacement::Halves(weight) => weight.values().len(),
         }
     }
 

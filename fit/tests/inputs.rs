@@ -409,6 +409,45 @@ fn rows_that_a_table_has_not_are_refused() {
     assert!(refusal(&path, loaded.inputs()).contains("1099511627776, which the model's int32 cannot hold"));
 }
 
+#[test]
+fn ids_masks_and_lengths_are_made_up() {
+    let named = |ids: &str, mask: &str| {
+        model(
+            vec![
+                node("Gather", &["E", ids], "rows", &[]),
+                node("Gather", &["P", "position_ids"], "places", &[]),
+                node("Add", &["rows", "places"], "sum", &[]),
+                node("Cast", &[mask], "kept", &[("to", &[1])]),
+                node("Unsqueeze", &["kept"], "column", &[("axes", &[2])]),
+                node("Mul", &["sum", "column"], "y", &[]),
+            ],
+            vec![
+                value(ids, INT64, &["batch", "length"]),
+                value("position_ids", INT64, &["1", "length"]),
+                value(mask, INT64, &["batch", "length"]),
+            ],
+            vec![bare("y")],
+            vec![tensor("E", &[40, 3], &[0.5; 120]), tensor("P", &[512, 3], &[0.25; 1536])],
+        )
+    };
+    let loaded = named("ids", "attention_mask");
+    let made = loaded.made_up(24, 7).unwrap();
+    assert_eq!(made.how.len(), 3);
+    assert!(made.how[0] == "`ids` of random numbers below 40, the rows of a table", "{:?}", made.how);
+    assert_eq!(made.how[2], "`attention_mask` of ones");
+    assert!(made.data.is_synthetic() && made.data.samples() == 24);
+    loaded.check_data(&made.data).unwrap();
+    let (low, high) = made.data.range(0).unwrap();
+    assert!((0..8).contains(&low) && (32..40).contains(&high), "{low} to {high}");
+    assert_eq!(made.data.range(2), Some((1, 1)));
+    let (_, y) = outputs(loaded, &made.data);
+    assert_eq!(y[0].shape, [24, 16, 3]);
+    assert!(y[0].values.iter().all(|&v| v == 0.75));
+    // Whole numbers of which nothing is known are not made up.
+    let unknown = named("ids", "state").made_up(24, 7).unwrap_err().to_string();
+    assert!(unknown.contains("'state'") && unknown.contains("no inputs can be made up"), "{unknown}");
+}
+
 fn spec(element: DatumType, shape: &[Option<usize>]) -> InputSpec {
     InputSpec { name: "x".into(), element, shape: shape.to_vec(), sample_axis: Some(0) }
 }

@@ -66,7 +66,7 @@ fn own_bias<'m>(model: &'m Model, candidate: &Candidate) -> Option<Bias<'m>> {
             let other = 1 - only.input.min(1);
             (add.input.get(other)?.as_str(), Use { node: only.node, input: other }, 1.0, true)
         }
-        LayerKind::Gemm | LayerKind::MatMul => return None,
+        LayerKind::Gemm | LayerKind::MatMul | LayerKind::Gather => return None,
     };
     let index = model.index();
     let tensor = model.graph().initializer.get(index.initializer(name)?)?;

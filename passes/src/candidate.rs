@@ -1,4 +1,4 @@
-//! A dense weight that a rewrite may replace.
+//! A weight that a rewrite may replace.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,7 +10,8 @@ use serde::Serialize;
 use crate::Error;
 use crate::skip::SkipReason;
 
-/// A constant float32 matrix read by dense layers only. All indices refer to the surveyed model.
+/// A constant float32 matrix read by dense layers, or as a table of rows, and by nothing else. All indices refer to the
+/// surveyed model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Candidate {
     /// Position in [`crate::Survey::candidates`].
@@ -34,7 +35,7 @@ pub struct Candidate {
     pub input_axes: Vec<usize>,
     /// Whether the stored rows are outputs or inputs.
     pub stored: Stored,
-    /// The kind of the first layer that reads it.
+    /// The kind of the first layer that multiplies with it; [`LayerKind::Gather`] where none does.
     pub kind: LayerKind,
     /// Bytes of the stored values.
     pub bytes: u64,
@@ -60,7 +61,7 @@ pub enum Root {
     ConstantNode(usize),
 }
 
-/// One layer that reads a weight.
+/// One node that reads a weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DenseUse {
     /// Node index.
@@ -69,7 +70,7 @@ pub struct DenseUse {
     pub input: usize,
     /// The layer's kind.
     pub kind: LayerKind,
-    /// How this layer reads the stored dims.
+    /// How this layer reads the stored dims; a Gather takes stored rows whatever they are to others.
     pub stored: Stored,
 }
 
@@ -83,7 +84,7 @@ pub enum Stored {
     InputOutput,
 }
 
-/// The layers whose weight is one dense matrix.
+/// The layers whose weight is one matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LayerKind {
@@ -93,6 +94,9 @@ pub enum LayerKind {
     Gemm,
     /// Plain matrix product.
     MatMul,
+    /// A table of which rows are taken, the product of one-hot vectors with it; or a Transpose of one, behind which a layer is
+    /// tied to it.
+    Gather,
 }
 
 impl fmt::Display for LayerKind {
@@ -101,6 +105,7 @@ impl fmt::Display for LayerKind {
             Self::Conv => "Conv",
             Self::Gemm => "Gemm",
             Self::MatMul => "MatMul",
+            Self::Gather => "Gather",
         })
     }
 }
@@ -129,6 +134,18 @@ impl Candidate {
         let values = model.floats(self.tensor(model)?)?;
         let sum: f64 = values.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
         Ok((sum / values.len().max(1) as f64).sqrt())
+    }
+
+    /// Whether nothing multiplies with it: rows are taken of it, and that is all.
+    #[must_use]
+    pub fn is_table(&self) -> bool {
+        self.kind == LayerKind::Gather
+    }
+
+    /// Whether rows are taken of it, whatever else reads it.
+    #[must_use]
+    pub fn has_rows_taken(&self) -> bool {
+        self.uses.iter().any(|usage| usage.kind == LayerKind::Gather)
     }
 
     /// Number of weights, O·I.

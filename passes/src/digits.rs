@@ -15,7 +15,7 @@
 
 use std::collections::BTreeMap;
 
-use adntn_families::{Digits, LowRank, Quantised, Replacement};
+use adntn_families::{Digits, Halves, LowRank, Quantised, Replacement};
 use adntn_onnx::{Model, Patch, pb};
 use pb::tensor_proto::DataType;
 
@@ -24,7 +24,7 @@ use crate::candidate::{Candidate, Stored};
 use crate::emit::Emitter;
 use crate::name::Fresh;
 use crate::replace::{replace_by_generator, stored_dims};
-use crate::store;
+use crate::store::{self, Half};
 
 /// Metadata value of the node that all unpacked digits of one kind come from.
 pub(crate) const UNPACK_PASS: &str = "unpack_digits";
@@ -32,10 +32,14 @@ pub(crate) const UNPACK_PASS: &str = "unpack_digits";
 pub(crate) const LOW_RANK_PART: &str = "low-rank";
 /// The same of a weight in digits.
 pub(crate) const DIGITS_PART: &str = "digits";
+/// The same of a weight in float16.
+pub(crate) const HALVES_PART: &str = "float16";
 /// About what a tensor takes in the file besides its digits: an output of Split, a Reshape and its shape.
 const PART_BYTES: u64 = 55;
 /// The same of a product: a MatMul and the name of the weight.
 const PRODUCT_BYTES: u64 = 45;
+/// The same of float16 numbers: a Cast and two names.
+const CAST_BYTES: u64 = 70;
 /// Most values that are unpacked together: what a runtime holds several times while it folds.
 const MOST_TOGETHER: usize = 1 << 24;
 /// Added to a factor so that the floor of an exact quotient is never the one below.
@@ -71,6 +75,8 @@ pub struct Rewrite {
     /// Values to be unpacked.
     parts: Vec<Part>,
     products: Vec<Product>,
+    /// Weights in float16.
+    halves: Vec<Half>,
 }
 
 impl From<Patch> for Rewrite {
@@ -85,6 +91,7 @@ impl Rewrite {
         let before = self.parts.len();
         self.patch.merge(other.patch);
         self.parts.extend(other.parts);
+        self.halves.extend(other.halves);
         self.products.extend(other.products.into_iter().map(|mut product| {
             product.factors.iter_mut().for_each(|factor| *factor += before);
             product
@@ -95,17 +102,18 @@ impl Rewrite {
     /// digits or float16 where that loses nothing and takes fewer bytes.
     #[must_use]
     pub fn into_patch(self, model: &Model) -> Patch {
-        let Rewrite { patch: mut changes, mut parts, products } = self;
+        let Rewrite { patch: mut changes, mut parts, products, mut halves } = self;
         let has_bytes = parts.iter().any(|part| part.values.digits() == Digits::Bytes);
         let stored = store::smaller(model, &mut changes, has_bytes);
         parts.extend(stored.digits);
+        halves.extend(stored.halves);
         // Of nodes at one place of the graph those that come first in the patch come first in the graph.
         let mut patch = Patch::default();
-        if !parts.is_empty() || !stored.halves.is_empty() {
+        if !parts.is_empty() || !halves.is_empty() {
             let mut emitter = Emitter::new(model, &mut patch, Fresh::for_shared(model), 0);
             let values = unpack(&mut emitter, &parts);
             products.iter().for_each(|product| multiply(&mut emitter, product, &values));
-            store::emit_halves(&mut emitter, &stored.halves);
+            store::emit_halves(&mut emitter, &halves);
         }
         patch.merge(changes);
         patch
@@ -115,7 +123,8 @@ impl Rewrite {
     #[must_use]
     pub fn added_bytes(&self) -> u64 {
         let parts = self.parts.iter().map(|part| part.values.bytes() + PART_BYTES).sum::<u64>();
-        self.patch.added_bytes() + parts + self.products.len() as u64 * PRODUCT_BYTES
+        let halves = self.halves.iter().map(|half| half.bytes() + CAST_BYTES).sum::<u64>();
+        self.patch.added_bytes() + parts + halves + self.products.len() as u64 * PRODUCT_BYTES
     }
 }
 
@@ -136,6 +145,7 @@ pub fn replace_by(model: &Model, candidate: &Candidate, replacement: &Replacemen
         }
         Replacement::Digits(weight) => (weight.rows(), weight.columns()),
         Replacement::LowRank(factors) => (factors.outer.rows(), factors.inner.columns()),
+        Replacement::Halves(weight) => (weight.rows(), weight.columns()),
     };
     if made != (candidate.outputs, candidate.inputs) {
         return Err(Error::GeneratorShape {
@@ -147,7 +157,11 @@ pub fn replace_by(model: &Model, candidate: &Candidate, replacement: &Replacemen
         });
     }
     let before = candidate.first_use();
-    let part = if matches!(replacement, Replacement::LowRank(_)) { LOW_RANK_PART } else { DIGITS_PART };
+    let part = match replacement {
+        Replacement::LowRank(_) => LOW_RANK_PART,
+        Replacement::Halves(_) => HALVES_PART,
+        _ => DIGITS_PART,
+    };
     let name = format!("{}/{part}", candidate.layer);
     let mut rewrite = Rewrite::from(candidate.rewired_to(model, &name)?);
     let dims = stored_dims(candidate);
@@ -168,9 +182,22 @@ pub fn replace_by(model: &Model, candidate: &Candidate, replacement: &Replacemen
             }));
             rewrite.products.push(Product { name, dims, factors: [0, 1], before });
         }
+        Replacement::Halves(weight) => {
+            rewrite.halves.push(Half::weight(name, dims, stored_halves(candidate, weight), before))
+        }
         Replacement::Network(_) => unreachable!("returned above"),
     }
     Ok(rewrite)
+}
+
+/// Float16 numbers in the order in which the model stores the weight.
+fn stored_halves(candidate: &Candidate, weight: &Halves) -> Vec<u8> {
+    let (rows, columns) = (weight.rows(), weight.columns());
+    let place = |at: usize| match candidate.stored {
+        Stored::OutputInput => at,
+        Stored::InputOutput => at % rows * columns + at / rows,
+    };
+    (0..rows * columns).flat_map(|at| weight.values()[place(at)].to_le_bytes()).collect()
 }
 
 /// Writes the nodes and initializers that make the values of `parts`; returns the names of these.

@@ -129,8 +129,8 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    fn cast(&mut self, from: String, to: String, dtype: DataType) {
-        self.node(None, "Cast", vec![from], vec![to], vec![int_attribute("to", dtype as i64)]);
+    fn cast(&mut self, pass: Option<&str>, from: String, to: String, dtype: DataType) {
+        self.node(pass, "Cast", vec![from], vec![to], vec![int_attribute("to", dtype as i64)]);
     }
 
     /// Writes a float32 constant; returns its name.
@@ -204,7 +204,7 @@ impl<'a> Emitter<'a> {
             let double = self.names.next();
             let raw = bytes(values.iter().map(|&v| (v as f64).to_le_bytes()));
             self.constant(raw_tensor(&double, DataType::Double, &[values.len()], raw));
-            self.cast(double, name.clone(), DataType::Int64);
+            self.cast(None, double, name.clone(), DataType::Int64);
         } else {
             self.constant(integers(&name, &values));
         }
@@ -268,13 +268,13 @@ impl<'a> Emitter<'a> {
     /// A value as float32.
     pub(crate) fn cast_to_float(&mut self, value: String) -> String {
         let name = self.names.next();
-        self.cast(value, name.clone(), DataType::Float);
+        self.cast(None, value, name.clone(), DataType::Float);
         name
     }
 
-    /// A value as float32, under a name.
-    pub(crate) fn cast_to_float_as(&mut self, name: String, value: String) {
-        self.cast(value, name, DataType::Float);
+    /// A value as float32, under a name, by a node with the mark of `pass` if there is one.
+    pub(crate) fn cast_to_float_as(&mut self, name: String, value: String, pass: Option<&str>) {
+        self.cast(pass, value, name, DataType::Float);
     }
 
     /// A name that nothing else has.

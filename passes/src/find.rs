@@ -1,11 +1,13 @@
-//! The survey: every dense weight of the main graph that a rewrite may replace, and why the others are left alone.
+//! The survey: every weight of the main graph that a rewrite may replace, and why the others are left alone.
 //!
 //! A weight is a *constant root* (an initializer or a Constant node with a tensor) together with every value an Identity
 //! copies it to. It becomes one candidate when everything that reads those values is a dense layer (Conv with one group,
-//! Gemm, MatMul) and all of them read it in the same orientation: then a rewrite can point them all at the new weight and
-//! remove the root. Otherwise each weighted node gets a [`SkipReason`]. Nodes in control-flow bodies and local functions are
-//! listed, never rewritten. Products of two activations have no weight and are not listed, nor are the products inside a
-//! generator of an earlier compilation; tables that a Gather reads are.
+//! Gemm, MatMul) or a Gather that takes rows of it, and all layers that multiply with it read it in the same orientation: then
+//! a rewrite can point them all at the new weight and remove the root. Otherwise each weighted node gets a [`SkipReason`].
+//! Nodes in control-flow bodies and local functions are listed, never rewritten. Products of two activations have no weight
+//! and are not listed, nor are the products inside a generator of an earlier compilation.
+
+mod tables;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -103,7 +105,11 @@ impl<'m> Finder<'m> {
         let mut places: HashMap<Root, usize> = HashMap::new();
         for (index, node) in self.model.graph().node.iter().enumerate() {
             if let Some(kind) = layer_kind(node) {
-                match self.dense_use(index, node, kind) {
+                let found = match kind {
+                    LayerKind::Gather => self.table_use(index, node),
+                    _ => self.dense_use(index, node, kind),
+                };
+                match found {
                     Ok((root, found)) => {
                         let place = *places.entry(root).or_insert_with_key(|root| {
                             roots.push((root.clone(), Vec::new()));
@@ -120,13 +126,12 @@ impl<'m> Finder<'m> {
                 && let Some(weight) = self.largest_constant(node)
             {
                 skipped.insert(index, self.skip(index, &weight, SkipReason::UnsupportedOp));
-            } else if is_standard(node, "Gather") && self.is_table(self.input(index, 0)) {
-                skipped.insert(index, self.skip(index, self.input(index, 0), SkipReason::Embedding));
             }
         }
         let mut candidates = Vec::new();
         let mut namer = Namer::new(self.model);
-        for (root, uses) in roots {
+        for (root, mut uses) in roots {
+            self.add_tied(&root, &mut uses);
             match self.candidate(root, &uses) {
                 Ok(mut candidate) => {
                     let node = &self.model.graph().node[uses[0].node];
@@ -160,6 +165,7 @@ impl<'m> Finder<'m> {
         // Operand slots a weight may sit in, and how its dims then read: the first is the usual one.
         let slots: Vec<(usize, Stored)> = match kind {
             LayerKind::Conv => vec![(1, Stored::OutputInput)],
+            LayerKind::Gather => vec![(0, Stored::OutputInput)],
             LayerKind::MatMul => vec![(1, Stored::InputOutput), (0, Stored::OutputInput)],
             LayerKind::Gemm => vec![
                 (1, if flag("transB") { Stored::OutputInput } else { Stored::InputOutput }),
@@ -212,24 +218,14 @@ impl<'m> Finder<'m> {
         }
     }
 
-    /// Whether `value` is a constant table of numbers large enough to be a weight.
-    fn is_table(&self, value: &str) -> bool {
-        use pb::tensor_proto::DataType;
-        let Origin::Root(root) = self.origins.of(value) else { return false };
-        let Some(tensor) = self.tensor(&root) else { return false };
-        let floating = [DataType::Float, DataType::Float16, DataType::Bfloat16, DataType::Double];
-        let elements = tensor.dims.iter().try_fold(1usize, |n, &d| n.checked_mul(usize::try_from(d).ok()?));
-        floating.iter().any(|&t| tensor.data_type() == t as i32)
-            && tensor.dims.len() > 1
-            && elements.is_some_and(|n| n >= self.options.min_elements)
-    }
-
     /// Checks everything about a root and its readers; `id` and `layer` are left for the caller.
     fn candidate(&self, root: Root, uses: &[DenseUse]) -> Result<Candidate, SkipReason> {
         let index = self.model.index();
         let tensor =
             self.tensor(&root).ok_or_else(|| SkipReason::Unreadable { message: "its tensor is missing".to_owned() })?;
-        let first = uses[0];
+        // Rows may be taken of a weight in any orientation, so the layers that multiply with it decide.
+        let multiplying = || uses.iter().filter(|u| u.kind != LayerKind::Gather);
+        let first = *multiplying().next().unwrap_or(&uses[0]);
         if self.model.opset() < OLDEST_OPSET {
             return Err(SkipReason::OpsetTooOld { opset: self.model.opset() });
         }
@@ -247,8 +243,8 @@ impl<'m> Finder<'m> {
             return Err(SkipReason::OverridableInput);
         }
         let identities = self.readers(&name, uses)?;
-        if uses.iter().any(|u| u.stored != first.stored) {
-            return Err(SkipReason::Orientations { users: self.listed(uses.iter().map(|u| u.node)) });
+        if multiplying().any(|u| u.stored != first.stored) {
+            return Err(SkipReason::Orientations { users: self.listed(multiplying().map(|u| u.node)) });
         }
         let unreadable = |e: adntn_onnx::Error| SkipReason::Unreadable { message: e.to_string() };
         if !self.model.is_finite(tensor).map_err(unreadable)? {
@@ -257,7 +253,7 @@ impl<'m> Finder<'m> {
         Ok(Candidate {
             id: 0,
             layer: String::new(),
-            weight: self.input(first.node, first.input).to_owned(),
+            weight: self.input(uses[0].node, uses[0].input).to_owned(),
             source: WeightSource { root, identities, listed_input },
             uses: uses.to_vec(),
             dims: tensor.dims.clone(),
@@ -270,10 +266,10 @@ impl<'m> Finder<'m> {
         })
     }
 
-    /// The Identity nodes between a root and its readers, when the dense `uses` are all there is.
+    /// The Identity nodes between a root and its readers, when the `uses` are all there is.
     fn readers(&self, root: &str, uses: &[DenseUse]) -> Result<Vec<usize>, SkipReason> {
         let (graph, index) = (self.model.graph(), self.model.index());
-        let dense: HashSet<(usize, usize)> = uses.iter().map(|u| (u.node, u.input)).collect();
+        let known: HashSet<(usize, usize)> = uses.iter().map(|u| (u.node, u.input)).collect();
         let (mut identities, mut others) = (BTreeSet::new(), BTreeSet::new());
         let mut values = vec![root.to_owned()];
         while let Some(value) = values.pop() {
@@ -289,7 +285,7 @@ impl<'m> Finder<'m> {
                     if identities.insert(u.node) {
                         values.extend(node.output.iter().cloned());
                     }
-                } else if !dense.contains(&(u.node, u.input)) {
+                } else if !known.contains(&(u.node, u.input)) {
                     others.insert(u.node);
                 }
             }
@@ -359,6 +355,7 @@ fn layer_kind(node: &pb::NodeProto) -> Option<LayerKind> {
         "Conv" => Some(LayerKind::Conv),
         "Gemm" => Some(LayerKind::Gemm),
         "MatMul" => Some(LayerKind::MatMul),
+        "Gather" => Some(LayerKind::Gather),
         _ => None,
     }
 }

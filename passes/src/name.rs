@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 use adntn_networks::{Arrangement as _, Topology};
 use adntn_onnx::{Model, pb};
 
-use crate::digits::{DIGITS_PART, LOW_RANK_PART};
+use crate::digits::{DIGITS_PART, HALVES_PART, LOW_RANK_PART};
 use crate::replace::DENSE_PART;
 
 /// The most characters of a layer's name, and how many of them are the end of a name that was cut.
@@ -52,8 +52,12 @@ impl Namer {
 
     /// Whether something of the model has a name that a rewrite of this layer might give.
     fn is_prefix(&self, layer: &str) -> bool {
-        let parts =
-            Topology::ALL.iter().map(|topology| topology.name()).chain([DENSE_PART, DIGITS_PART, LOW_RANK_PART]);
+        let parts = Topology::ALL.iter().map(|topology| topology.name()).chain([
+            DENSE_PART,
+            DIGITS_PART,
+            LOW_RANK_PART,
+            HALVES_PART,
+        ]);
         parts.map(|part| format!("{layer}/{part}")).any(|name| {
             let within = format!("{name}/");
             self.taken.contains(&name)

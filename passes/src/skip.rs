@@ -49,8 +49,11 @@ pub enum SkipReason {
     Quantised,
     /// The weight is formed by the generator that an earlier compilation put there.
     Generator,
-    /// A table of which the node takes rows.
-    Embedding,
+    /// A table along whose first axis nothing is taken.
+    TableAxis {
+        /// The axis along which the node takes something.
+        axis: i64,
+    },
     /// A convolution with several groups.
     Grouped {
         /// The node's `group` attribute.
@@ -129,7 +132,7 @@ impl fmt::Display for SkipReason {
             }
             Self::Quantised => f.write_str("weight is quantised (DequantizeLinear)"),
             Self::Generator => f.write_str("already replaced"),
-            Self::Embedding => f.write_str("embedding: a table of which rows are taken, not a matrix that multiplies"),
+            Self::TableAxis { axis } => write!(f, "a table that is not taken by rows, but along axis {axis}"),
             Self::Grouped { groups } => write!(f, "grouped convolution ({groups} groups)"),
             Self::UnsupportedType { dtype } => write!(f, "weight type {dtype} is not supported, only float32 is"),
             Self::UnsupportedOp => f.write_str("no rewrite for this op"),

@@ -19,7 +19,7 @@ use half::f16;
 use pb::tensor_proto::DataType;
 
 use crate::Error;
-use crate::digits::Part;
+use crate::digits::{Part, UNPACK_PASS};
 use crate::emit::Emitter;
 use crate::lowering::FOLDABLE_BYTES;
 use crate::plain::{PlainKind, plain_kind};
@@ -130,15 +130,26 @@ pub(crate) struct Stored {
 }
 
 /// Float16 numbers that take the place of an initializer.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Half {
     name: String,
     dims: Vec<usize>,
     raw: Vec<u8>,
     before: usize,
+    /// Whether a rewrite put it in the place of a weight, which a later compilation has to know.
+    is_weight: bool,
 }
 
 impl Half {
+    /// A weight called `name`, `raw` in the order of `dims`.
+    pub(crate) fn weight(name: String, dims: Vec<usize>, raw: Vec<u8>, before: usize) -> Self {
+        Half { name, dims, raw, before, is_weight: true }
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.raw.len() as u64
+    }
+
     fn elements(&self) -> usize {
         self.raw.len() / 2
     }
@@ -160,7 +171,7 @@ pub(crate) fn smaller(model: &Model, patch: &mut Patch, has_bytes: bool) -> Stor
         if let Some(quantised) = lossless(&values, &dims, has_bytes) {
             stored.digits.push(Part { name: Some(name.clone()), dims, values: quantised, before });
         } else if let Some(raw) = halves(&values).filter(|_| is_foldable(&dims)) {
-            stored.halves.push(Half { name: name.clone(), dims, raw, before });
+            stored.halves.push(Half { name: name.clone(), dims, raw, before, is_weight: false });
         }
     }
     let vectors: Vec<&Half> = stored.halves.iter().filter(|half| !half.is_alone()).collect();
@@ -196,7 +207,8 @@ pub(crate) fn emit_halves(emitter: &mut Emitter<'_>, halves: &[Half]) {
     for half in alone.iter().chain(together.iter().filter(|_| is_single)) {
         emitter.go_before(half.before);
         let stored = emitter.bytes(DataType::Float16, &half.dims, half.raw.clone());
-        emitter.cast_to_float_as(half.name.clone(), stored);
+        let pass = half.is_weight.then_some(UNPACK_PASS);
+        emitter.cast_to_float_as(half.name.clone(), stored, pass);
     }
     let Some(before) = together.iter().map(|half| half.before).min().filter(|_| !is_single) else { return };
     emitter.go_before(before);

@@ -6,11 +6,14 @@ mod common;
 use std::fmt::Write;
 use std::path::Path;
 
+use adntn_families::{Digits, Halves, Replacement, Site};
 use adntn_networks::{
     Activations, Bonds, CoreKind, Generator, GeneratorSpec, KernelLegs, LayoutKind, LegLayout, Topology, Tree, start,
 };
-use adntn_onnx::{Model, Patch};
-use adntn_passes::{Candidate, describe, find_candidates, replace_by_dense, replace_by_generator};
+use adntn_onnx::Model;
+use adntn_passes::{
+    Candidate, Rewrite, Stored, describe, find_candidates, replace_by, replace_by_dense, replace_by_generator,
+};
 use serde::Deserialize;
 
 /// The parameter file beside a tiny model.
@@ -24,6 +27,11 @@ struct Parameters {
     /// Plain numbers instead of a generator.
     #[serde(default)]
     dense: bool,
+    /// Levels of the digits in the place of a generator.
+    digits: Option<usize>,
+    /// Float16 numbers in the place of a generator.
+    #[serde(default)]
+    halves: bool,
     #[serde(default)]
     topology: Topology,
     #[serde(default = "default_layout")]
@@ -59,6 +67,19 @@ fn default_last_linear() -> bool {
 }
 
 impl Parameters {
+    /// What is no generator.
+    fn stored(&self, model: &Model, candidate: &Candidate) -> Option<Replacement> {
+        let weight = candidate.weight_matrix(model).unwrap();
+        if self.halves {
+            return Some(Replacement::Halves(Halves::nearest(&weight, candidate.inputs).unwrap()));
+        }
+        let digits = Digits::ALL.into_iter().find(|digits| Some(digits.levels()) == self.digits)?;
+        let (outputs, inputs, moments) = (candidate.outputs, candidate.inputs, None);
+        let is_transposed = candidate.stored == Stored::InputOutput;
+        let site = Site { weight: &weight, outputs, inputs, is_transposed, moments };
+        site.prepare(0).digits(&site, digits).map(Replacement::Digits)
+    }
+
     fn generator(&self, model: &Model, candidate: &Candidate) -> Generator {
         let kind: LayoutKind = self.layout.parse().unwrap();
         let (outputs, inputs) = (candidate.outputs, candidate.inputs);
@@ -126,7 +147,7 @@ fn rewritten(file: &Path) -> String {
     let model = Model::open(&file.with_extension("onnx")).unwrap();
     let survey = find_candidates(&model);
     let mut text = format!("{}\n\n", parameters.about);
-    let mut patch = Patch::default();
+    let mut patch = Rewrite::default();
     let mut replaced = Vec::new();
     for c in &survey.candidates {
         let chosen = parameters.layers.as_ref().is_none_or(|layers| layers.contains(&c.layer));
@@ -148,11 +169,14 @@ fn rewritten(file: &Path) -> String {
         }
         if parameters.dense {
             let w: Vec<f32> = c.weight_matrix(&model).unwrap().iter().map(|x| 2.0 * x).collect();
-            patch.merge(replace_by_dense(&model, c, &w).unwrap());
+            patch.merge(replace_by_dense(&model, c, &w).unwrap().into());
             replaced.push((c, None, w));
+        } else if let Some(stored) = parameters.stored(&model, c) {
+            patch.merge(replace_by(&model, c, &stored).unwrap());
+            replaced.push((c, None, stored.matrix()));
         } else {
             let generator = parameters.generator(&model, c);
-            patch.merge(replace_by_generator(&model, c, &generator).unwrap());
+            patch.merge(replace_by_generator(&model, c, &generator).unwrap().into());
             let w = generator.matrix();
             replaced.push((c, Some(generator), w));
         }
@@ -164,7 +188,7 @@ fn rewritten(file: &Path) -> String {
     if replaced.is_empty() {
         return text;
     }
-    let edited = model.apply(&patch).unwrap().model().unwrap();
+    let edited = model.apply(&patch.into_patch(&model)).unwrap().model().unwrap();
     for (candidate, generator, w) in &replaced {
         let _ = write!(text, "\n→ {}", candidate.layer);
         if let Some(g) = generator {

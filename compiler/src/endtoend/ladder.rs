@@ -4,7 +4,9 @@ use adntn_families::Replacement;
 use adntn_fit::data::Dataset;
 use adntn_fit::distill::{Budget, Ended, Part, Problem, Samples, Settings, train};
 use adntn_onnx::{Model, Patch};
+use adntn_passes::LayerKind;
 
+use super::halves::in_halves;
 use super::recipe;
 use super::tail::{self, Tail};
 use super::{Fit, Watch};
@@ -41,6 +43,8 @@ const SHARE_OF_RUNG: f64 = 0.4;
 /// whatever its size.
 const CONVOLVED: f64 = 4.0;
 const EACH: f64 = 5e5;
+/// Samples that share the work of a table in a step.
+const TABLE_BATCH: f64 = 16.0;
 
 /// How many presentations of samples a rung takes.
 struct Length {
@@ -257,7 +261,10 @@ impl<'l> Ladder<'l> {
                 Part::Generator { generator, .. } => Replacement::Network(generator),
                 Part::Digits { weight, .. } => Replacement::Digits(*weight),
                 Part::LowRank { factors, .. } => Replacement::LowRank(*factors),
-                Part::Plain(_) => continue,
+                Part::Plain(array) => match in_halves(layer.candidate, &array) {
+                    Some(weight) => Replacement::Halves(weight),
+                    None => return Ok(Taught::Impossible),
+                },
             };
             own[index] = Some(layer.adopt_trained(key, replacement, trained.steps, std::mem::take(&mut rest))?);
         }
@@ -313,8 +320,9 @@ fn work(layers: &[Layer<'_>], first: usize, samples: usize) -> f64 {
     let counted = samples_for_statistics(&candidates, samples).max(1) as f64;
     let products = layers.iter().skip(first).map(|layer| {
         let rows = layer.gram.as_ref().map_or(counted, |gram| gram.rows() as f64);
-        let convolved = layer.candidate.kind == adntn_passes::LayerKind::Conv;
-        let times = if convolved { CONVOLVED } else { 1.0 };
+        let times = if layer.candidate.kind == LayerKind::Conv { CONVOLVED } else { 1.0 };
+        // Rows are copied; what is in all of the table is made, and moved, once for a batch.
+        let rows = if layer.candidate.is_table() { counted / TABLE_BATCH } else { rows };
         EACH * times * times + times * layer.candidate.elements() as f64 * rows / counted
     });
     3.0 * products.sum::<f64>().max(1.0)

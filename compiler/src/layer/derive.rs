@@ -80,7 +80,7 @@ impl Layer<'_> {
                 let made = site.prepare(to.1).low_rank(&site, to.1, *digits);
                 made.map(|(factors, _)| Replacement::LowRank(factors))
             }
-            Family::Networks(_) | Family::Trained => None,
+            Family::Networks(_) | Family::Halves | Family::Trained => None,
         };
         match replacement {
             Some(replacement) => self.adopt_smaller(Some(from), replacement),

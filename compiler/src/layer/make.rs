@@ -1,6 +1,6 @@
 //! Making what is on offer for a layer: starts, roundings and fits.
 
-use adntn_families::{Prepared, Replacement, Site};
+use adntn_families::{Halves, Prepared, Replacement, Site};
 use adntn_networks::Generator;
 use adntn_onnx::Patch;
 use adntn_passes::{Stored, replace_by, round_plain};
@@ -62,6 +62,7 @@ impl Layer<'_> {
         let (replacement, error) = match &self.families[key.0] {
             Family::Networks(_) => self.network_start(key, at_hand)?,
             Family::Digits(_) | Family::LowRank(..) => self.in_digits(key, at_hand)?,
+            Family::Halves => self.in_halves(at_hand)?,
             Family::Trained => return Err(self.unmade()),
         };
         self.sizes.insert(key, replace_by(self.model, self.candidate, &replacement)?.added_bytes());
@@ -113,6 +114,13 @@ impl Layer<'_> {
         let out_of_range = || adntn_fit::Error::NotFinite { what: "a scale of the digits in float16".into() };
         let (made, error) = made.ok_or_else(out_of_range)?;
         Ok((made, finite(error, "the error of the rounded weight")?))
+    }
+
+    fn in_halves(&self, at_hand: &AtHand) -> Result<(Replacement, f64), Error> {
+        let beyond = || adntn_fit::Error::NotFinite { what: "the weight in float16".into() };
+        let made = Halves::nearest(&at_hand.weight, self.candidate.inputs).ok_or_else(beyond)?;
+        let error = self.target(&at_hand.weight).error_of(&made.matrix());
+        Ok((Replacement::Halves(made), finite(error, "the error of the weight in float16")?))
     }
 
     fn prepare_digits(&self, weight: &[f32]) -> Prepared {

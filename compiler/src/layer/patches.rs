@@ -42,7 +42,7 @@ impl Layer<'_> {
     /// How plain numbers beside a replacement are rounded.
     pub(super) fn rounding(&self, replacement: &Replacement) -> Option<Rounding> {
         let rounding = match replacement {
-            Replacement::Network(_) => Rounding::Half,
+            Replacement::Network(_) | Replacement::Halves(_) => Rounding::Half,
             Replacement::Digits(weight) => Rounding::Beside(weight.digits()),
             Replacement::LowRank(factors) => Rounding::Beside(factors.outer.digits()),
         };

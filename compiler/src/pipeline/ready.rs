@@ -83,11 +83,16 @@ impl Run<'_> {
         }
         self.note_copies(&samples);
         if samples.held_out.is_synthetic() {
-            self.notes.push(
-                "No calibration data: fits ignore the activations, and quality was measured on random inputs, which says \
-                 little about real ones: give --calibration."
+            self.notes.push(match samples.made_up.as_slice() {
+                [] => "No calibration data: fits ignore the activations, and quality was measured on random inputs, which says \
+                       little about real ones: give --calibration."
                     .into(),
-            );
+                how => format!(
+                    "No calibration data: activations were looked at, and quality was measured, on inputs made up ({}), which \
+                     says little about real ones: give --calibration.",
+                    how.join(", ")
+                ),
+            });
         }
         // One batch tells whether tract has every operator, before time is spent on fits.
         match crate::trial::run(model, Patch::default(), &samples.probe()?, &[]) {
@@ -143,8 +148,10 @@ impl Run<'_> {
         // Trained through the network, biases follow the cores by themselves, and a start weighed by the activations, which is
         // large where they are small, is no better than a plain one.
         let trained = self.options.fit == FitKind::EndToEnd;
-        let absorbs: Vec<bool> = chosen.iter().map(|c| !trained && has_own_bias(model, c)).collect();
-        let statistics = match samples.and_then(|s| Some((s.fit.as_ref()?, s.fixed_batch()))) {
+        let is_given = samples.is_some_and(|s| s.fit.is_some());
+        let absorbs: Vec<bool> = chosen.iter().map(|c| !trained && is_given && has_own_bias(model, c)).collect();
+        let statistics = match samples.and_then(|s| Some((s.fit.as_ref().or(s.alike.as_ref())?, s.fixed_batch()))) {
+            Some(_) if trained && !is_given => chosen.iter().map(|_| Statistics::Unknown).collect(),
             Some((fit, block)) => {
                 self.enter("calibrating");
                 if trained {
@@ -161,6 +168,8 @@ impl Run<'_> {
         for ((candidate, absorbs), statistics) in chosen.iter().zip(absorbs).zip(statistics) {
             let (gram, silent) = match statistics {
                 Statistics::Known(gram) => (Some(*gram), None),
+                // What is made up says nothing of what is not.
+                Statistics::Silent(_) if !is_given => (None, None),
                 Statistics::Silent(silent) => {
                     (None, Some(format!("{silent} in the calibration samples, which say nothing about it")))
                 }

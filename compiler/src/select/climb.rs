@@ -158,7 +158,7 @@ impl Search<'_, '_, '_> {
             let candidate = layer.candidate;
             let is_large = candidate.elements() >= FEWEST && candidate.outputs.min(candidate.inputs) >= THIN;
             let worth = layer.has_gain() && is_large && bytes >= WORTH * all;
-            if !worth || candidate.kind == LayerKind::Conv {
+            if !worth || matches!(candidate.kind, LayerKind::Conv | LayerKind::Gather) {
                 continue;
             }
             // A byte a parameter, and most of another for what is not in bytes and for the nodes.

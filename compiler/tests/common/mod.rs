@@ -184,3 +184,40 @@ pub fn samples(dir: &Path, name: &str, count: usize) {
     let values: Vec<f32> = (0..count * 48).map(|_| rng.random_range(-1.0f32..1.0)).collect();
     ndarray_npy::write_npy(dir.join(name), &ndarray::Array2::from_shape_vec((count, 48), values).unwrap()).unwrap();
 }
+
+/// Checks `out.onnx` of `dir` in ONNX Runtime, OpenVINO and the ONNX checker, against tract's outputs on `inputs`.
+pub fn check_in_runtimes(dir: &Path, original: &Path, inputs: Option<&Path>) {
+    let mut command = Command::new(python());
+    command.arg(root().join("compiler/tests/runtimes/check_model.py")).arg(original).arg(dir.join("out.onnx"));
+    if let Some(inputs) = inputs {
+        let expected = dir.join("expected.npz");
+        write_tract_outputs(&dir.join("out.onnx"), inputs, &expected);
+        command.arg("--inputs").arg(inputs).arg("--expected").arg(expected);
+    }
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {}{text}", original.display(), String::from_utf8_lossy(&output.stdout));
+}
+
+/// The Python that has onnx, onnxruntime and openvino: the one named by the environment, else the repository's own.
+pub fn python() -> String {
+    std::env::var("ADNTN_PYTHON").unwrap_or_else(|_| {
+        let output = Command::new(root().join(".ci/venv")).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    })
+}
+
+fn write_tract_outputs(model: &Path, inputs: &Path, to: &Path) {
+    use adntn_fit::{data::Dataset, runner::Loaded};
+    let model = adntn_onnx::Model::open(model).unwrap();
+    let loaded = Loaded::new(model.apply(&adntn_onnx::Patch::default()).unwrap().to_bytes()).unwrap();
+    let data = Dataset::load(inputs, loaded.inputs(), &adntn_fit::data::Reading::default()).unwrap();
+    let outputs = loaded.into_runner(&data).unwrap().outputs(&data).unwrap();
+    let mut file = ndarray_npy::NpzWriter::new(std::fs::File::create(to).unwrap());
+    for (output, info) in outputs.iter().zip(&model.graph().output) {
+        let array = ndarray::ArrayD::from_shape_vec(output.shape.clone(), output.values.clone()).unwrap();
+        file.add_array(info.name(), &array).unwrap();
+    }
+    file.finish().unwrap();
+}

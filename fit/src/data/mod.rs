@@ -24,6 +24,7 @@ use tract_onnx::prelude::{DatumType, Tensor};
 pub use images::ImageOptions;
 pub(crate) use images::are_last;
 pub use split::split;
+pub(crate) use synthetic::Filling;
 
 use crate::error::Error;
 use crate::text;

@@ -3,6 +3,7 @@
 mod axes;
 mod check;
 mod guard;
+mod made_up;
 mod optimise;
 mod output;
 mod prepare;
@@ -22,6 +23,7 @@ use tract_onnx::tract_hir::infer::Factoid as _;
 use axes::{Dim, Rows};
 pub use guard::is_guarded;
 use guard::{Last, guarded, node_text};
+pub use made_up::MadeUp;
 use optimise::optimised;
 pub use output::{Element, Output};
 use prepare::Table;

@@ -43,6 +43,10 @@ pub fn all() -> Vec<(&'static str, pb::ModelProto)> {
         ("shared", shared()),
         ("shared-in-two-orientations", shared_orientations()),
         ("shared-with-other-nodes", shared_with_others()),
+        ("table", table()),
+        ("table-tied", table_tied()),
+        ("table-tied-transposed", table_tied_transposed()),
+        ("table-left-alone", table_left_alone()),
         ("padded-primes", padded_primes()),
         ("overridable-input", overridable(8)),
         ("ir3-listed-inputs", versions(overridable(3), 3, 7)),
@@ -218,12 +222,74 @@ fn shared_orientations() -> pb::ModelProto {
 
 fn shared_with_others() -> pb::ModelProto {
     model(
+        vec![value("x", Float, &[N, 32])],
+        vec![value("y", Float, &[N, 48]), value("size", Float, &[48, 1])],
+        vec![weight("fc.weight", &[48, 32], 15), raw_tensor("axes", &[1], Int64, 1_i64.to_le_bytes().to_vec())],
+        vec![
+            node("Gemm", "fc", &["x", "fc.weight"], &["y"], vec![int("transB", 1)]),
+            node("ReduceL2", "penalty", &["fc.weight", "axes"], &["size"], vec![]),
+        ],
+    )
+}
+
+fn table() -> pb::ModelProto {
+    model(
+        vec![value("tokens", Int64, &[N, 7])],
+        vec![value("y", Float, &[N, 7, 48])],
+        vec![
+            weight("embedding.weight", &[50, 48], 24),
+            raw_tensor("last", &[], Int64, (-1_i64).to_le_bytes().to_vec()),
+        ],
+        vec![
+            node("Gather", "embed", &["embedding.weight", "tokens"], &["h"], vec![int("axis", 0)]),
+            node("Identity", "again", &["embedding.weight"], &["copy"], vec![]),
+            node("Gather", "end", &["copy", "last"], &["e"], vec![]),
+            node("Add", "add", &["h", "e"], &["y"], vec![]),
+        ],
+    )
+}
+
+fn table_tied() -> pb::ModelProto {
+    model(
         vec![value("tokens", Int32, &[N])],
         vec![value("y", Float, &[N, 48])],
         vec![weight("embedding.weight", &[48, 32], 15)],
         vec![
             node("Gather", "embed", &["embedding.weight", "tokens"], &["h"], vec![]),
             node("Gemm", "unembed", &["h", "embedding.weight"], &["y"], vec![int("transB", 1)]),
+        ],
+    )
+}
+
+fn table_tied_transposed() -> pb::ModelProto {
+    model(
+        vec![value("tokens", Int64, &[N])],
+        vec![value("y", Float, &[N, 48])],
+        vec![weight("embedding.weight", &[48, 32], 15)],
+        vec![
+            node("Gather", "embed", &["embedding.weight", "tokens"], &["h"], vec![]),
+            node("Transpose", "turn", &["embedding.weight"], &["head"], vec![ints("perm", &[1, 0])]),
+            node("MatMul", "unembed", &["h", "head"], &["y"], vec![]),
+        ],
+    )
+}
+
+fn table_left_alone() -> pb::ModelProto {
+    model(
+        vec![value("tokens", Int64, &[N])],
+        vec![value("y", Float, &[48, N]), value("z", Float, &[N, 6, 8])],
+        vec![
+            weight("columns", &[48, 50], 25),
+            weight("cube", &[50, 6, 8], 26),
+            weight("small", &[5, 8], 27),
+            raw_tensor("axes", &[1], Int64, 1_i64.to_le_bytes().to_vec()),
+        ],
+        vec![
+            node("Gather", "pick", &["columns", "tokens"], &["y"], vec![int("axis", 1)]),
+            node("Gather", "cubes", &["cube", "tokens"], &["c"], vec![]),
+            node("Gather", "little", &["small", "tokens"], &["s"], vec![]),
+            node("Unsqueeze", "lift", &["s", "axes"], &["l"], vec![]),
+            node("Add", "add", &["c", "l"], &["z"], vec![]),
         ],
     )
 }
