@@ -316,6 +316,32 @@ pub(crate) struct Args {
     #[arg(long, help_heading = TRAINING)]
     pub(super) resume: bool,
 
+    /// Look for kept results, and keep new ones, in this folder.
+    ///
+    /// It is the folder adntn among the user's caches by default. Any number of processes may use it at once.
+    #[arg(long, value_name = "DIR", help_heading = "Cache")]
+    pub(super) cache_dir: Option<PathBuf>,
+
+    /// Keep no results of fits, and look for none.
+    #[arg(long, help_heading = "Cache")]
+    pub(super) no_cache: bool,
+
+    /// Bytes that all that is kept may take; what was not used for longest goes first.
+    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "2GB", help_heading = "Cache")]
+    pub(super) cache_size: u64,
+
+    /// Write the independent fits of this compilation into a file, and what they need into the cache; compile nothing.
+    #[arg(long, value_name = "FILE.json", help_heading = "Cache")]
+    pub(super) plan: Option<PathBuf>,
+
+    /// Do fits of such a file into the cache (docs/spread.md).
+    #[arg(long, value_name = "FILE.json", help_heading = "Cache")]
+    pub(super) work: Option<PathBuf>,
+
+    /// Do the share number K, from 1 on, of N only.
+    #[arg(long, value_name = "K/N", help_heading = "Cache")]
+    pub(super) shard: Option<String>,
+
     /// Also write the report as JSON.
     #[arg(long, value_name = "FILE.json", help_heading = "Output")]
     pub(super) report: Option<PathBuf>,
