@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 
-const CRATES: [&str; 8] =
-    ["compiler", "passes", "graph", "fit", "families", "networks", "contraction", "onnx"];
+const CRATES: [&str; 8] = ["compiler", "passes", "graph", "fit", "families", "networks", "contraction", "onnx"];
 
 fn main() {
     let root = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("..");

@@ -43,7 +43,6 @@ pub struct Report {
     /// Which limit ended the search for smaller generators.
     pub stopped: Option<StopReason>,
     /// What came from the cache; absent where there is none.
-    #[serde(default)]
     pub cache: Option<CacheReport>,
     /// Wall-clock seconds of each phase.
     pub seconds: Vec<PhaseTime>,

@@ -78,7 +78,8 @@ impl FromStr for Shard {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wanted = || format!("`{text}` is no share of a plan: give K/N with K from 1 to N, such as 1/4");
-        let number = |text: &str| text.parse::<usize>().ok().filter(|n| text.bytes().all(|b| b.is_ascii_digit()) && *n > 0);
+        let number =
+            |text: &str| text.parse::<usize>().ok().filter(|n| text.bytes().all(|b| b.is_ascii_digit()) && *n > 0);
         let (k, n) = text.split_once('/').ok_or_else(wanted)?;
         let (number, of) = number(k).zip(number(n)).ok_or_else(wanted)?;
         if number > of || of > Self::MOST { Err(wanted()) } else { Ok(Shard { number, of }) }
@@ -125,7 +126,8 @@ impl Plan {
     /// # Errors
     /// [`Error::Usage`] with the path where there is none.
     pub fn read(path: &Path) -> Result<Plan, Error> {
-        let refused = |problem: String| Error::Usage(format!("{}: {problem}: write a plan with --plan", path.display()));
+        let refused =
+            |problem: String| Error::Usage(format!("{}: {problem}: write a plan with --plan", path.display()));
         let failed = |error: std::io::Error| refused(format!("the plan cannot be read ({error})"));
         let metadata = std::fs::metadata(path).map_err(failed)?;
         if !metadata.is_file() || metadata.len() > LARGEST {
@@ -204,7 +206,8 @@ mod tests {
             all.dedup();
             assert_eq!((all.len(), shares.iter().map(Vec::len).sum::<usize>()), (11, 11));
             for share in &shares {
-                let groups = |fits: &[&PlannedFit]| fits.iter().map(|fit| fit.group).collect::<std::collections::BTreeSet<_>>();
+                let groups =
+                    |fits: &[&PlannedFit]| fits.iter().map(|fit| fit.group).collect::<std::collections::BTreeSet<_>>();
                 let own = groups(share);
                 assert!(shares.iter().filter(|other| !groups(other).is_disjoint(&own)).count() <= 1);
             }

@@ -207,7 +207,8 @@ fn no_cache_writes_nothing_and_the_users_folder_is_the_default() {
     let caches = dir.join("caches");
     let compile = |more: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_adntn-compile"));
-        let status = command.current_dir(dir).args(BASE).args(more).env("XDG_CACHE_HOME", &caches).stderr(Stdio::null());
+        let status =
+            command.current_dir(dir).args(BASE).args(more).env("XDG_CACHE_HOME", &caches).stderr(Stdio::null());
         assert!(status.status().unwrap().success());
     };
     compile(&["--no-cache"]);
@@ -384,10 +385,16 @@ fn what_cannot_be_shared_is_refused_in_one_sentence() {
     refused(&["in.onnx", "--plan", "p.json", "--no-cache"], "--no-cache");
     refused(&["in.onnx", "--plan", "p.json", "--dry-run", "--cache-dir", "cache"], "--dry-run");
     refused(&["in.onnx", "--plan", "in.onnx", "--cache-dir", "cache"], "the plan");
-    refused(&["in.onnx", "-c", "x.npy", "--plan", "p.json", "--fit", "end-to-end", "--cache-dir", "cache"], "end-to-end");
+    refused(
+        &["in.onnx", "-c", "x.npy", "--plan", "p.json", "--fit", "end-to-end", "--cache-dir", "cache"],
+        "end-to-end",
+    );
     refused(&["in.onnx", "-c", "x.npy", "--plan", "p.json", "--cache-dir", "in.onnx"], "cannot be written");
-    for (from, to) in [("\"made_by\": \"", "\"made_by\": \"9"), ("\"--tolerance=5%\"", "\"--wibble\""), ("\"digest\": \"", "\"digest\": \"0")]
-    {
+    for (from, to) in [
+        ("\"made_by\": \"", "\"made_by\": \"9"),
+        ("\"--tolerance=5%\"", "\"--wibble\""),
+        ("\"digest\": \"", "\"digest\": \"0"),
+    ] {
         fs::write(dir.join("plan.json"), text.replace(from, to)).unwrap();
         refused(&work, "again");
     }

@@ -156,7 +156,17 @@ fn the_same_seed_gives_the_same_file() {
     let file = |threads: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_adntn-compile"));
         command.current_dir(dir.path()).env("RAYON_NUM_THREADS", threads);
-        command.args(["in.onnx", "out.onnx", "--calibration", "x.npy", "--tolerance", "5%", "--seed", "4", "--no-cache"]);
+        command.args([
+            "in.onnx",
+            "out.onnx",
+            "--calibration",
+            "x.npy",
+            "--tolerance",
+            "5%",
+            "--seed",
+            "4",
+            "--no-cache",
+        ]);
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}", stderr(&output));
         std::fs::read(dir.path().join("out.onnx")).unwrap()

@@ -269,7 +269,8 @@ fn little_address_space_neither_hangs_nor_panics() {
     samples(dir, "x.npy", 64);
     let command = env!("CARGO_BIN_EXE_adntn-compile");
     for kib in (30..150).step_by(4).map(|mib| mib << 10) {
-        let script = format!("ulimit -v {kib}; exec timeout 60 {command} in.onnx out.onnx -c x.npy --tolerance 20% --no-cache");
+        let script =
+            format!("ulimit -v {kib}; exec timeout 60 {command} in.onnx out.onnx -c x.npy --tolerance 20% --no-cache");
         let mut shell = std::process::Command::new("sh");
         let output = shell.current_dir(dir).args(["-c", &script]).env("RUST_BACKTRACE", "0").output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr).into_owned();

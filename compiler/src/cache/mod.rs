@@ -87,6 +87,11 @@ impl Cache {
         self.0.is_some()
     }
 
+    /// Whether there is room for an entry of about so many bytes.
+    pub(crate) fn takes(&self, bytes: usize) -> bool {
+        self.0.as_ref().is_some_and(|shared| shared.store.takes(bytes as u64))
+    }
+
     /// What was kept under a name, as `read` takes it from the bytes; what it cannot take is removed.
     pub(crate) fn load<T>(&self, key: Key, read: impl FnOnce(&mut Reader<'_>) -> Option<T>) -> Option<T> {
         let shared = self.0.as_ref()?;

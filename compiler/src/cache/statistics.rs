@@ -34,7 +34,10 @@ pub(crate) fn statistics(
     }
     let made = input_statistics(model, candidates, centred, data)?;
     for (key, statistics) in keys.iter().zip(&made) {
-        cache.save(*key, |writer| write(writer, statistics));
+        let bytes = if let Statistics::Known(gram) = statistics { gram.byte_count() } else { 0 };
+        if cache.takes(bytes) {
+            cache.save(*key, |writer| write(writer, statistics));
+        }
     }
     Ok(made)
 }

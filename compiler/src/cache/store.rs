@@ -79,19 +79,24 @@ impl Store {
         let _ = fs::remove_file(self.path(key));
     }
 
+    /// Whether there is room for an entry of so many bytes.
+    pub(super) fn takes(&self, length: u64) -> bool {
+        length <= self.most / LARGEST
+    }
+
     /// Keeps `body`, unless it is too large.
     ///
     /// # Errors
     /// What the system says of a folder that cannot be written or a disk that is full.
     pub(super) fn write(&self, key: Key, body: &[u8]) -> io::Result<bool> {
         let length = body.len() as u64;
-        if length > self.most / LARGEST {
+        if !self.takes(length) {
             return Ok(false);
         }
         if !self.folder.is_dir() {
             fs::create_dir_all(&self.folder)?;
         }
-        let mut file = tempfile::Builder::new().suffix(TEMPORARY).tempfile_in(&self.folder)?;
+        let mut file = temporary(&self.folder)?;
         file.write_all(&head(key, body))?;
         file.write_all(body)?;
         file.persist(self.path(key)).map_err(|error| error.error)?;
@@ -147,6 +152,19 @@ impl Store {
         }
         entries
     }
+}
+
+/// A file with the rights of ordinary new ones, since users may share a folder.
+#[cfg(unix)]
+fn temporary(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let rights = fs::Permissions::from_mode(0o666);
+    tempfile::Builder::new().prefix("").suffix(TEMPORARY).permissions(rights).tempfile_in(folder)
+}
+
+#[cfg(not(unix))]
+fn temporary(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
+    tempfile::Builder::new().prefix("").suffix(TEMPORARY).tempfile_in(folder)
 }
 
 struct Entry {
@@ -243,7 +261,9 @@ mod tests {
         let (_folder, store) = store(1 << 20);
         store.write(key("a"), b"").unwrap();
         let [old, new] = ["old", "new"].map(|name| store.folder().join(format!("{name}{TEMPORARY}")));
-        [&old, &new].map(|path| fs::write(path, b"half").unwrap());
+        for path in [&old, &new] {
+            fs::write(path, b"half").unwrap();
+        }
         File::options().append(true).open(&old).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
         assert_eq!(store.entries().len(), 1);
         assert!(!old.exists() && new.exists());

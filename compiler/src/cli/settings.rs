@@ -11,8 +11,19 @@ use super::args::{Args, TRAINING};
 use super::config::File;
 
 /// Options that are about one run or have another form in files: these have no such key.
-pub(super) const NO_SETTINGS: &[&str] =
-    &["config", "print-config", "generator", "plan", "work", "shard", "quiet", "verbose", "help", "help-all", "version"];
+pub(super) const NO_SETTINGS: &[&str] = &[
+    "config",
+    "print-config",
+    "generator",
+    "plan",
+    "work",
+    "shard",
+    "quiet",
+    "verbose",
+    "help",
+    "help-all",
+    "version",
+];
 
 /// Why there are no settings.
 #[derive(Debug)]
@@ -92,7 +103,9 @@ impl Settings {
     pub(super) fn missing(&self) -> Option<&'static str> {
         match (&self.args.input, &self.args.output) {
             (None, _) => Some("IN.onnx, the model to compile,"),
-            (_, None) if !self.args.dry_run && self.args.plan.is_none() => Some("OUT.onnx, where the compiled model goes,"),
+            (_, None) if !self.args.dry_run && self.args.plan.is_none() => {
+                Some("OUT.onnx, where the compiled model goes,")
+            }
             _ => None,
         }
     }

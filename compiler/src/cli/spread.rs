@@ -10,8 +10,9 @@ use clap::parser::ValueSource;
 use super::settings::{Refusal, Settings, arguments, is_setting};
 use super::{progress, say, signals, threads};
 
-/// What may be given beside `--work`: the rest is in the plan.
-const BESIDE_WORK: [&str; 7] = ["work", "shard", "cache_dir", "cache_size", "quiet", "verbose", "no_cache"];
+/// What may be given beside `--work`, or ends the run before: the rest is in the plan.
+const BESIDE_WORK: [&str; 9] =
+    ["work", "shard", "cache_dir", "cache_size", "no_cache", "quiet", "verbose", "help", "version"];
 /// Settings that say nothing of what a fit is.
 const ABOUT_THE_CACHE: [&str; 3] = ["cache_dir", "cache_size", "no_cache"];
 
@@ -33,13 +34,17 @@ pub(super) fn check(settings: &Settings) -> Result<(), Error> {
             id => settings.given(id),
         });
         if let Some(name) = given.into_iter().next() {
-            return refuse(format!("--work takes everything but the cache from the plan: leave {} out", name.trim_end_matches(',')));
+            return refuse(format!(
+                "--work takes everything but the cache from the plan: leave {} out",
+                name.trim_end_matches(',')
+            ));
         }
     }
     match settings.given("dry_run") {
-        Some(name) if args.plan.is_some() => {
-            refuse(format!("--plan takes statistics and {} fits nothing: leave one of them out", name.trim_end_matches(',')))
-        }
+        Some(name) if args.plan.is_some() => refuse(format!(
+            "--plan takes statistics and {} fits nothing: leave one of them out",
+            name.trim_end_matches(',')
+        )),
         _ => Ok(()),
     }
 }
@@ -48,7 +53,8 @@ pub(super) fn check(settings: &Settings) -> Result<(), Error> {
 pub(super) fn plan(settings: &Settings, options: Options, path: &Path) -> Result<ExitCode, Error> {
     threads::start()?;
     let folder = options.cache.as_ref().map(|cache| cache.folder.display().to_string()).unwrap_or_default();
-    let options = Options { probe: std::env::current_exe().ok().map(Probe::new), plan: Some(path.to_owned()), ..options };
+    let options =
+        Options { probe: std::env::current_exe().ok().map(Probe::new), plan: Some(path.to_owned()), ..options };
     let mut progress = progress::Bars::new(signals::watch(), settings.args.quiet);
     let planned = adntn_compiler::plan(&options, &mut progress);
     progress.finish();
@@ -71,7 +77,10 @@ pub(super) fn work(settings: &Settings, path: &Path) -> Result<ExitCode, Error> 
     };
     let plan = Plan::read(path)?;
     let unreadable = |problem: String| {
-        Error::Usage(format!("{}: the arguments in this plan cannot be taken ({problem}): write it again", path.display()))
+        Error::Usage(format!(
+            "{}: the arguments in this plan cannot be taken ({problem}): write it again",
+            path.display()
+        ))
     };
     let line = ["adntn-compile", &plan.model].into_iter().chain(plan.arguments.iter().map(String::as_str));
     let planned = Settings::read(line.map(OsString::from)).map_err(|refusal| match refusal {
@@ -86,7 +95,10 @@ pub(super) fn work(settings: &Settings, path: &Path) -> Result<ExitCode, Error> 
     let worked = worked?;
     if !settings.args.quiet {
         let (made, found) = (worked.made, worked.found);
-        say(&format!("Shard     {shard}: {made} fit{} made, {found} found in the cache", if made == 1 { "" } else { "s" }));
+        say(&format!(
+            "Shard     {shard}: {made} fit{} made, {found} found in the cache",
+            if made == 1 { "" } else { "s" }
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -86,7 +86,7 @@ impl Layer<'_> {
         let mut key = Name::of("layer").key(structure).text(&format!("{:?} {}", self.candidate, self.core_type));
         key = key.number(self.shelf.seed).floats(&self.weight()?);
         if let Some(gram) = &self.gram {
-            key = key.bytes(&gram.to_bytes());
+            key = key.key(gram.digest().into());
         }
         Ok(Some(*self.shelf.base.get_or_init(|| key.finish())))
     }
@@ -200,12 +200,7 @@ impl Layer<'_> {
 
     pub(super) fn read_fitted(&self, reader: &mut Reader<'_>) -> Option<Fitted> {
         let replacement = read_replacement(reader, self.candidate.outputs, self.candidate.inputs)?;
-        Some(Fitted {
-            replacement,
-            start_error: reader.double()?,
-            error: reader.double()?,
-            steps: reader.size()?,
-        })
+        Some(Fitted { replacement, start_error: reader.double()?, error: reader.double()?, steps: reader.size()? })
     }
 }
 

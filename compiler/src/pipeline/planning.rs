@@ -27,12 +27,7 @@ pub(crate) fn plan(options: &Options, observer: &mut dyn Observer) -> Result<Pla
 }
 
 /// See [`crate::work`].
-pub(crate) fn work(
-    options: &Options,
-    plan: &Plan,
-    shard: Shard,
-    observer: &mut dyn Observer,
-) -> Result<Worked, Error> {
+pub(crate) fn work(options: &Options, plan: &Plan, shard: Shard, observer: &mut dyn Observer) -> Result<Worked, Error> {
     let result = Run::new(options, observer, Rc::default()).work(plan, shard);
     result.map_err(|error| error.in_model(&options.input))
 }
@@ -41,7 +36,8 @@ impl Run<'_> {
     fn plan(mut self) -> Result<Plan, Error> {
         if self.options.fit == FitKind::EndToEnd {
             return Err(Error::Usage(
-                "an end-to-end fit is one fit, of which nothing can be spread: leave --plan out, or fit layer by layer".into(),
+                "an end-to-end fit is one fit, of which nothing can be spread: leave --plan out, or fit layer by layer"
+                    .into(),
             ));
         }
         self.needs_cache()?;
@@ -106,9 +102,13 @@ impl Run<'_> {
         let mut last: Option<(&Candidate, Layer<'_>)> = None;
         for fit in plan.share(shard) {
             let other = || {
-                Error::Usage(format!("the plan does not fit this model and these options at layer {}: write it again", fit.layer))
+                Error::Usage(format!(
+                    "the plan does not fit this model and these options at layer {}: write it again",
+                    fit.layer
+                ))
             };
-            let candidate = survey.candidates.iter().find(|candidate| candidate.weight == fit.weight).ok_or_else(other)?;
+            let candidate =
+                survey.candidates.iter().find(|candidate| candidate.weight == fit.weight).ok_or_else(other)?;
             if last.as_ref().is_none_or(|(known, _)| known.id != candidate.id) {
                 let gram = self.planned_gram(fit, candidate)?;
                 let own = self.own(candidate);

@@ -6,22 +6,52 @@ use super::{Gram, Moments};
 const ROWS: u64 = 0;
 const DENSE: u64 = 1;
 
+/// Numbers that are turned into bytes at once.
+const AT_ONCE: usize = 1 << 14;
+
 impl Gram {
     /// All of it as bytes.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let (form, moments) = match &self.moments {
+        let mut bytes = Vec::with_capacity(self.byte_count());
+        self.each_piece(|piece| bytes.extend_from_slice(piece));
+        bytes
+    }
+
+    /// How many bytes that are.
+    #[must_use]
+    pub fn byte_count(&self) -> usize {
+        32 + 4 * (self.mean.len() + 1 + self.moments().1.len())
+    }
+
+    /// Names the statistics by their content.
+    #[must_use]
+    pub fn digest(&self) -> blake3::Hash {
+        let mut hash = blake3::Hasher::new();
+        self.each_piece(|piece| {
+            hash.update(piece);
+        });
+        hash.finalize()
+    }
+
+    fn moments(&self) -> (u64, &[f32]) {
+        match &self.moments {
             Moments::Rows(values) => (ROWS, values),
             Moments::Dense(values) => (DENSE, values),
-        };
-        let mut bytes = Vec::with_capacity(32 + 4 * (self.mean.len() + 1 + moments.len()));
+        }
+    }
+
+    /// Hands on the bytes piece by piece, since all of them together may be many.
+    fn each_piece(&self, mut take: impl FnMut(&[u8])) {
+        let (form, moments) = self.moments();
         for number in [form, self.features as u64, self.rows as u64, moments.len() as u64] {
-            bytes.extend_from_slice(&number.to_le_bytes());
+            take(&number.to_le_bytes());
         }
-        for value in self.mean.iter().chain([&self.ridge]).chain(moments) {
-            bytes.extend_from_slice(&value.to_le_bytes());
+        for values in
+            [&self.mean, std::slice::from_ref(&self.ridge), moments].into_iter().flat_map(|v| v.chunks(AT_ONCE))
+        {
+            take(&values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>());
         }
-        bytes
     }
 
     /// What [`to_bytes`](Gram::to_bytes) gave; `None` for anything else.
