@@ -113,7 +113,7 @@ class Bench:
         for old in (path, path.with_name(f"{path.name}.data"), report):
             old.unlink(missing_ok=True)
         data = ["--calibration", self.subject.calibration, "--held-out", self.subject.held_out]
-        command = [compiler, self.subject.path, path, *data, "--report", report]
+        command = [compiler, self.subject.path, path, *data, "--report", report, "--no-cache"]
         code, seconds, peak_mb = run_command(command)
         if code != 0 or not path.exists():
             print(f"adntn-compile failed on {self.subject.name} with exit code {code}", file=sys.stderr)

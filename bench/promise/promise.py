@@ -87,6 +87,7 @@ def main():
         samples = {"input": images[chosen], **({"labels": labels[chosen]} if labelled else {})}
         np.savez(f"{stem}.npz", **samples)
         command = [arguments.compiler, OUTPUT / f"{name}.onnx", f"{stem}.onnx", "-c", f"{stem}.npz", "--seed", str(seed)]
+        command.append("--no-cache")
         command += ["-t", str(tolerance), "--report", f"{stem}.json"] + ([] if labelled else ["--metric", metric])
         done = subprocess.run([str(word) for word in command], env=environment, capture_output=True, text=True)
         if done.returncode:

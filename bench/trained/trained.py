@@ -52,7 +52,7 @@ def main() -> None:
             continue
         out, report = OUTPUT / f"{name}.onnx", OUTPUT / f"{name}.json"
         command = [arguments.compiler, original, out, "-c", f"target/data/{data}-train.npz", "--held-out", f"target/data/{data}-test.npz"]
-        command += ["--fit", "end-to-end", "--train-rest", *shlex.split(options), "--report", report]
+        command += ["--no-cache", "--fit", "end-to-end", "--train-rest", *shlex.split(options), "--report", report]
         print(shlex.join(map(str, command)), file=sys.stderr, flush=True)
         code, seconds, peak = run_command(command)
         if code:

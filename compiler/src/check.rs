@@ -41,17 +41,18 @@ pub(crate) fn options(options: &Options) -> Result<(), Error> {
         (Ok(input), Ok(output)) => input == output,
         _ => options.input == options.output,
     };
-    if same && !options.dry_run {
+    if same && options.writes_model() {
         return Err(Error::SameFile(options.output.clone()));
     }
-    if options.output.is_dir() && !options.dry_run {
+    if options.output.is_dir() && options.writes_model() {
         return Err(Error::Usage(format!("{}: the output is a folder: name a file", options.output.display())));
     }
     let written = [
-        ("output", Some(&options.output).filter(|_| !options.dry_run)),
+        ("output", Some(&options.output).filter(|_| options.writes_model())),
         ("report", options.report.as_ref()),
         ("diagram", options.diagram.as_ref()),
-        ("checkpoint", options.training.checkpoint.as_ref().filter(|_| !options.dry_run)),
+        ("plan", options.plan.as_ref()),
+        ("checkpoint", options.training.checkpoint.as_ref().filter(|_| options.writes_model())),
     ];
     written.into_iter().try_for_each(|(what, path)| path.map_or(Ok(()), |path| writable(what, path)))
 }

@@ -25,6 +25,11 @@ pub struct Compiled {
 /// # Errors
 /// See [`Error`]; nothing is written then.
 pub fn compile_staged(options: &Options, observer: &mut dyn Observer) -> Result<Compiled, Error> {
+    if options.plan.is_some() {
+        return Err(Error::Usage(
+            "a plan is asked for, which `plan` makes, and a model, which `compile` does: ask for one".into(),
+        ));
+    }
     let (report, model) = pipeline::run(options, observer)?;
     let mut others = Vec::new();
     if let Some(path) = &options.report {

@@ -9,6 +9,7 @@ use adntn_fit::quality::Metric;
 use adntn_fit::runner::{Loaded, MadeUp, Output};
 use adntn_onnx::{Model, Patch};
 
+use crate::cache::Key;
 use crate::error::Error;
 use crate::metric::{Judged, Yardstick};
 use crate::options::Options;
@@ -41,6 +42,8 @@ pub(crate) struct Samples {
     block: usize,
     /// Names the calibration samples of a fit through the network.
     pub(crate) hash: blake3::Hash,
+    /// Names the samples to fit and those to select on, in their order.
+    pub(crate) names: [Key; 2],
     /// Held-out samples that are among the calibration samples too.
     pub(crate) overlap: usize,
     /// Calibration samples, and held-out ones of a file, that are equal to others.
@@ -167,6 +170,9 @@ impl Samples {
                 limited = true;
             }
         }
+        if limited {
+            self.names[1] = Key::of("spread samples").key(self.names[1]).number(most as u64).finish();
+        }
         self.report.selection_samples = self.selection.samples();
         self.report.held_out_samples = self.held_out.samples();
         Ok(limited)
@@ -214,6 +220,8 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
             held_out_samples: held_out.samples(),
         };
         let hash = blake3::hash(&[]);
+        let of = |set: &Dataset| named(set, set.hashes().iter(), options);
+        let names = [alike.as_ref().map_or_else(|| Key::of("no samples").finish(), of), of(&selection)];
         return Ok(Some(Samples {
             fit: None,
             selection,
@@ -223,6 +231,7 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
             alike,
             block,
             hash,
+            names,
             overlap: 0,
             copies: [0, 0],
             repeated: false,
@@ -295,12 +304,14 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
     }
     // Equal samples in both files mean that the measurement is not on unseen ones.
     let overlap = if options.held_out.is_some() {
-        let known: HashSet<blake3::Hash> = hashes.into_iter().collect();
+        let known: HashSet<blake3::Hash> = hashes.iter().copied().collect();
         held_out.hashes().iter().filter(|h| known.contains(*h)).count()
     } else {
         0
     };
     let (fit, selection) = (calibration.select(&parts[0])?, calibration.select(&parts[1])?);
+    let of = |set, part: &[usize]| named(set, part.iter().map(|&k| &hashes[k]), options);
+    let names = [of(&fit, &parts[0]), of(&selection, &parts[1])];
     let report = DataReport {
         source: path.display().to_string(),
         held_out_source: options.held_out.as_ref().map(|p| p.display().to_string()),
@@ -318,6 +329,7 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
         alike: None,
         block,
         hash,
+        names,
         overlap,
         copies,
         repeated,
@@ -325,6 +337,15 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
         yardstick: Yardstick::default(),
         mute: false,
     }))
+}
+
+/// Names samples by what the model is given of them.
+fn named<'h>(set: &Dataset, hashes: impl Iterator<Item = &'h blake3::Hash>, options: &Options) -> Key {
+    let mut key = Key::of("samples").text(&format!("{:?} {:?} {:?}", set.shapes(1), set.classes(), options.images));
+    for hash in hashes {
+        key = key.bytes(hash.as_bytes());
+    }
+    set.labels().into_iter().flatten().fold(key, |key, label| key.number(label.cast_unsigned())).finish()
 }
 
 #[cfg(test)]

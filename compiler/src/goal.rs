@@ -64,6 +64,8 @@ pub(crate) struct Timed<'o> {
     until: Option<Instant>,
     /// Whether the time ended something.
     pub(crate) is_up: bool,
+    /// Whether anybody was told to end.
+    pub(crate) was_ended: bool,
 }
 
 impl<'o> Timed<'o> {
@@ -76,7 +78,7 @@ impl<'o> Timed<'o> {
             let search = all - AFTERWARDS * all - (share * all).min(most);
             begun.checked_add(Duration::try_from_secs_f64(search).ok()?)
         });
-        Timed { observer, until, is_up: false }
+        Timed { observer, until, is_up: false, was_ended: false }
     }
 }
 
@@ -87,9 +89,11 @@ impl Observer for Timed<'_> {
 
     fn stop(&mut self) -> bool {
         if self.observer.stop() {
+            self.was_ended = true;
             return true;
         }
         self.is_up |= self.until.is_some_and(|until| Instant::now() >= until);
+        self.was_ended |= self.is_up;
         self.is_up
     }
 }

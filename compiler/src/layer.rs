@@ -1,10 +1,12 @@
 //! What is known of one replaceable layer during the search: its starts and fits, made once and kept.
 
 mod derive;
+mod kept;
 mod make;
 mod numbers;
 mod patches;
 mod ratio;
+mod searched;
 
 use std::collections::BTreeMap;
 
@@ -19,7 +21,9 @@ use crate::menu::Family;
 use crate::options::{CoreType, Options};
 use crate::training::FitKind;
 
+pub(crate) use kept::structure;
 pub(crate) use numbers::Size;
+pub(crate) use searched::Searched;
 
 /// A replacement on offer: which family, which step of it.
 pub(crate) type Key = (usize, usize);
@@ -82,6 +86,7 @@ pub(crate) struct Layer<'a> {
     fits: BTreeMap<Key, Fitted>,
     /// What else was trained with a replacement: it goes into the model with it.
     trained: BTreeMap<Key, Patch>,
+    shelf: kept::Shelf,
 }
 
 impl<'a> Layer<'a> {
@@ -121,6 +126,7 @@ impl<'a> Layer<'a> {
             starts: BTreeMap::new(),
             fits: BTreeMap::new(),
             trained: BTreeMap::new(),
+            shelf: kept::Shelf::default(),
         }
     }
 

@@ -11,6 +11,7 @@
 //! # Ok::<(), adntn_compiler::Error>(())
 //! ```
 
+mod cache;
 mod calibrate;
 mod certify;
 mod check;
@@ -32,10 +33,12 @@ mod paths;
 mod pipeline;
 mod probe;
 mod quality;
+mod recall;
 pub mod report;
 mod rules;
 mod select;
 mod settle;
+pub mod spread;
 mod training;
 mod trial;
 mod verify;
@@ -46,6 +49,7 @@ pub use adntn_fit::layerwise::Effort;
 pub use adntn_fit::quality::{CustomLoss, CustomMetric, Metric};
 pub use adntn_fit::runner::Output;
 pub use adntn_networks::{Activation, Arrangement, GeneratorSpec, KernelLegs, LayoutKind, LegLayout, Topology};
+pub use cache::CacheOptions;
 pub use compiled::{Compiled, compile_staged, compile_with};
 pub use error::Error;
 pub use goal::SearchEffort;
@@ -56,6 +60,7 @@ pub use options::{CoreType, Options};
 pub use probe::Probe;
 pub use report::Report;
 pub use rules::GeneratorChoice;
+pub use spread::{Plan, Shard, plan, work};
 pub use training::{FitKind, LossKind, Training};
 
 /// Compiles a model as `options` say, and writes it.

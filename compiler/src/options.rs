@@ -9,6 +9,7 @@ use adntn_fit::quality::{CustomMetric, Metric};
 use adntn_networks::{Activation, KernelLegs, Topology};
 use regex::Regex;
 
+use crate::cache::CacheOptions;
 use crate::goal::SearchEffort;
 use crate::layout::LayoutChoice;
 use crate::probe::Probe;
@@ -141,6 +142,10 @@ pub struct Options {
     pub accept_worse: bool,
     /// The file that these settings come from, if they come from one: it is not read, but nothing may be written over it.
     pub settings: Option<PathBuf>,
+    /// Where results are kept, and looked for, so that what was worked out once is not worked out again; `None` keeps nothing.
+    pub cache: Option<CacheOptions>,
+    /// Where [`plan`](crate::plan) writes.
+    pub plan: Option<PathBuf>,
 }
 
 impl Options {
@@ -152,6 +157,11 @@ impl Options {
             || self.bond.or(self.legs).is_some()
             || self.layout.is_some()
             || self.kernel_legs.is_some()
+    }
+
+    /// Whether a model is to be written.
+    pub(crate) fn writes_model(&self) -> bool {
+        !self.dry_run && self.plan.is_none()
     }
 
     /// The settings for a layer of this name and weight.
@@ -203,6 +213,8 @@ impl Options {
             diagram: None,
             accept_worse: false,
             settings: None,
+            cache: None,
+            plan: None,
         }
     }
 }

@@ -25,9 +25,16 @@ pub(crate) fn check(options: &Options, model: Option<&Model>) -> Result<(), Erro
     for read in &reads {
         check_readable(read)?;
     }
-    if options.external_data && !options.dry_run {
+    if options.external_data && options.writes_model() {
         // Its name is longer than the output's, and some are too long.
         check_target(&sample_data_path(&options.output))?;
+    }
+    if let Some(cache) = options.cache.as_ref().filter(|_| !options.dry_run) {
+        let cache = Named { what: "the cache", path: &cache.folder };
+        let place = Place::of(cache.path);
+        if let Some(read) = reads.iter().find(|read| lies_in(&place, read.path)) {
+            return Err(overlap(&cache, read));
+        }
     }
     for (number, write) in writes.iter().enumerate() {
         check_target(write.path)?;
@@ -78,10 +85,11 @@ const OUTPUT: &str = "the output";
 
 fn writes(options: &Options) -> Vec<Named<'_>> {
     let written = [
-        (OUTPUT, Some(&options.output).filter(|_| !options.dry_run)),
+        (OUTPUT, Some(&options.output).filter(|_| options.writes_model())),
         ("the report", options.report.as_ref()),
         ("the diagram", options.diagram.as_ref()),
-        (CHECKPOINT, options.training.checkpoint.as_ref().filter(|_| !options.dry_run)),
+        (CHECKPOINT, options.training.checkpoint.as_ref().filter(|_| options.writes_model())),
+        ("the plan", options.plan.as_ref()),
     ];
     written.into_iter().filter_map(|(what, path)| Some(Named { what, path: path? })).collect()
 }

@@ -1,5 +1,6 @@
 //! The way of a model through the compiler: load, find, calibrate, search, emit, verify, report.
 
+mod planning;
 mod ready;
 
 use std::cell::RefCell;
@@ -12,6 +13,7 @@ use adntn_fit::runner::Loaded;
 use adntn_onnx::{ExternalData, Model, Patch, Staged};
 use adntn_passes::{Candidate, FindOptions, Rounding, Survey, find_candidates_with, round_plain};
 
+use crate::cache::{Cache, Key as Name};
 use crate::data::Samples;
 use crate::endtoend::Ladder;
 use crate::error::Error;
@@ -26,7 +28,7 @@ use crate::select::{Choice, Search, Selection, by_weight_error};
 use crate::settle::{Settled, settle};
 use crate::training::FitKind;
 use crate::trial::Bench;
-use crate::{certify, check, describe, endtoend, goal, layout, menu, paths, quality, verify};
+use crate::{certify, check, describe, endtoend, goal, layout, menu, paths, quality, recall, verify};
 
 /// Compiles a model as `options` say: the report, and the model staged unless this is a dry run.
 pub(crate) fn run(options: &Options, observer: &mut dyn Observer) -> Result<(Report, Option<Staged>), Error> {
@@ -38,6 +40,8 @@ pub(crate) fn run(options: &Options, observer: &mut dyn Observer) -> Result<(Rep
     }
     result.map_err(|error| error.in_model(&options.input))
 }
+
+pub(crate) use planning::{plan, work};
 
 /// Bytes of a model and its external data.
 fn total(staged: &Staged) -> u64 {
@@ -59,6 +63,9 @@ struct Run<'o> {
     /// Why the original failed on some samples, for a second try without.
     unrunnable: Rc<RefCell<Option<String>>>,
     seconds: Vec<PhaseTime>,
+    cache: Cache,
+    /// Names the model, once it is open, where there is a cache.
+    model_name: Option<Name>,
     begun: Instant,
     since: Instant,
     phase: Option<&'static str>,
@@ -79,6 +86,8 @@ impl<'o> Run<'o> {
             obstacle: None,
             unrunnable,
             seconds: Vec::new(),
+            cache: Cache::open(options.cache.as_ref().filter(|_| !options.dry_run)),
+            model_name: None,
             begun: Instant::now(),
             since: Instant::now(),
             phase: None,
@@ -104,6 +113,7 @@ impl Run<'_> {
             return Ok((self.dry_report(&model, &survey, &chosen, passed_over)?, None));
         }
 
+        self.model_name = self.cache.is_on().then(|| model.digest().into());
         let samples = self.samples(&model);
         let samples = self.of_original(samples)?;
         self.go_on()?;
@@ -232,30 +242,20 @@ impl Run<'_> {
         kept: &Patch,
     ) -> Result<Decision, Error> {
         self.enter("searching");
+        let name = self.model_name.and_then(|model| recall::name(model, layers, samples, self.options));
+        let kept_before = name.and_then(|name| recall::found(&self.cache, name, layers));
         let Some(samples) = samples else {
-            let selection = by_weight_error(layers, self.options.tolerance)?;
-            self.enter("fitting");
+            let selection = match kept_before {
+                Some(selection) => selection,
+                None => self.unmeasured(layers, name)?,
+            };
             let choice = selection.accepted.last().cloned().unwrap_or_else(|| vec![None; layers.len()]);
-            for (layer, key) in layers.iter_mut().zip(&choice) {
-                if let Some(key) = key {
-                    layer.fit(*key, self.options, self.observer)?;
-                }
-            }
             return Ok(Decision { selection, choice });
         };
-        let bench = self.of_original(Bench::new(model, samples.selection.clone(), &samples.yardstick))?.beside(kept);
-        let ladder = Ladder::new(model, layers, samples, self.options)?;
-        let (options, losses) = (self.options, BTreeMap::new());
-        let candidates: Vec<&Candidate> = layers.iter().map(|layer| layer.candidate).collect();
-        let enough =
-            options.max_size.map(|most| goal::bytes_for_layers(model.size_bytes(), &candidates, most).unwrap_or(0));
-        let mut timed = Timed::new(self.observer, self.begun, options.time);
-        let mut search = Search { layers, bench: &bench, options, observer: &mut timed, losses, enough };
-        let mut selection = search.run(ladder)?;
-        if timed.is_up && selection.stopped == StopReason::Interrupted {
-            selection.stopped = StopReason::Time;
-        }
-        drop(bench);
+        let mut selection = match kept_before {
+            Some(selection) => selection,
+            None => self.search(model, layers, samples, kept, name)?,
+        };
 
         self.enter("checking on held-out samples");
         let held_out = self.of_original(Bench::new(model, samples.held_out.clone(), &samples.yardstick))?.beside(kept);
@@ -278,6 +278,50 @@ impl Run<'_> {
             ));
         }
         Ok(Decision { selection, choice: tested.choice })
+    }
+
+    /// Searches by weight errors alone, and fits what it finds.
+    fn unmeasured(&mut self, layers: &mut [Layer<'_>], name: Option<Name>) -> Result<Selection, Error> {
+        let selection = by_weight_error(layers, self.options.tolerance)?;
+        self.enter("fitting");
+        for choice in &selection.accepted {
+            for (layer, key) in layers.iter_mut().zip(choice) {
+                if let Some(key) = key {
+                    layer.fit(*key, self.options, self.observer)?;
+                }
+            }
+        }
+        if let Some(name) = name {
+            recall::keep(&self.cache, name, layers, &selection);
+        }
+        Ok(selection)
+    }
+
+    /// Searches, and keeps what it comes to under `name`.
+    fn search(
+        &mut self,
+        model: &Model,
+        layers: &mut [Layer<'_>],
+        samples: &Samples,
+        kept: &Patch,
+        name: Option<Name>,
+    ) -> Result<Selection, Error> {
+        let bench = self.of_original(Bench::new(model, samples.selection.clone(), &samples.yardstick))?.beside(kept);
+        let ladder = Ladder::new(model, layers, samples, self.options)?;
+        let (options, losses) = (self.options, BTreeMap::new());
+        let candidates: Vec<&Candidate> = layers.iter().map(|layer| layer.candidate).collect();
+        let enough =
+            options.max_size.map(|most| goal::bytes_for_layers(model.size_bytes(), &candidates, most).unwrap_or(0));
+        let mut timed = Timed::new(self.observer, self.begun, options.time);
+        let mut search = Search { layers: &mut *layers, bench: &bench, options, observer: &mut timed, losses, enough };
+        let mut selection = search.run(ladder)?;
+        if timed.is_up && selection.stopped == StopReason::Interrupted {
+            selection.stopped = StopReason::Time;
+        }
+        if let Some(name) = name.filter(|_| !timed.was_ended) {
+            recall::keep(&self.cache, name, layers, &selection);
+        }
+        Ok(selection)
     }
 
     /// Fits the generators that the options ask for through the network.
@@ -366,6 +410,7 @@ impl Run<'_> {
     }
 
     fn report(mut self, model: &Model, survey: &Survey, layers: Vec<LayerReport>) -> Report {
+        self.notes.extend(self.cache.note());
         if let Some(phase) = self.phase.take() {
             self.seconds.push(PhaseTime { phase: phase.into(), seconds: self.since.elapsed().as_secs_f64() });
         }
@@ -407,6 +452,7 @@ impl Run<'_> {
                 .collect(),
             notes: self.notes,
             stopped: None::<StopReason>,
+            cache: self.cache.report(),
             seconds: self.seconds,
         }
     }

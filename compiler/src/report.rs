@@ -42,6 +42,8 @@ pub struct Report {
     pub notes: Vec<String>,
     /// Which limit ended the search for smaller generators.
     pub stopped: Option<StopReason>,
+    /// What came from the cache; absent where there is none.
+    pub cache: Option<CacheReport>,
     /// Wall-clock seconds of each phase.
     pub seconds: Vec<PhaseTime>,
 }
@@ -95,6 +97,21 @@ pub struct DataReport {
     pub selection_samples: usize,
     /// Samples used for the final measurement only.
     pub held_out_samples: usize,
+}
+
+/// What a cache of fits was used for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CacheReport {
+    /// Its folder.
+    pub folder: String,
+    /// Whether a search with the same model, samples and settings had been kept, so that there was none.
+    pub search_found: bool,
+    /// Entries read.
+    pub found: usize,
+    /// Entries written.
+    pub kept: usize,
+    /// Entries that were damaged and removed.
+    pub damaged: usize,
 }
 
 /// A fit through the network.

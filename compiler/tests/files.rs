@@ -263,6 +263,7 @@ fn signalled(folder: &Path, args: &[&str], signal: &str, word: Option<&str>) -> 
     let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_adntn-compile"))
         .current_dir(folder)
         .args(args)
+        .arg("--no-cache")
         .env("NO_COLOR", "1")
         .stderr(std::process::Stdio::piped())
         .spawn()
@@ -320,7 +321,7 @@ fn a_log_that_nobody_takes_ends_nothing() {
     write(folder.path(), "in.onnx", |_| {});
     let run = |file: Option<&str>| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_adntn-compile"));
-        command.current_dir(folder.path()).args(["in.onnx", "out.onnx", "-vv"]);
+        command.current_dir(folder.path()).args(["in.onnx", "out.onnx", "-vv", "--no-cache"]);
         match file {
             Some(path) => command.stderr(fs::OpenOptions::new().write(true).open(path).unwrap()),
             None => {

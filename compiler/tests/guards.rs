@@ -199,7 +199,7 @@ fn log_lines_in_pipes_have_no_colours() {
     write(dir, "in.onnx", |_| {});
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_adntn-compile"))
         .current_dir(dir)
-        .args(["in.onnx", "--dry-run", "-v"])
+        .args(["in.onnx", "--dry-run", "-v", "--no-cache"])
         .env_remove("NO_COLOR")
         .env_remove("CLICOLOR_FORCE")
         .output()
@@ -242,7 +242,7 @@ fn an_interruption_during_the_trial_ends_the_run() {
     let before = content(dir);
     let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_adntn-compile"))
         .current_dir(dir)
-        .args(["in.onnx", "out.onnx", "-c", "x.npy"])
+        .args(["in.onnx", "out.onnx", "-c", "x.npy", "--no-cache"])
         .stderr(std::process::Stdio::null())
         .spawn()
         .unwrap();
@@ -269,7 +269,8 @@ fn little_address_space_neither_hangs_nor_panics() {
     samples(dir, "x.npy", 64);
     let command = env!("CARGO_BIN_EXE_adntn-compile");
     for kib in (30..150).step_by(4).map(|mib| mib << 10) {
-        let script = format!("ulimit -v {kib}; exec timeout 60 {command} in.onnx out.onnx -c x.npy --tolerance 20%");
+        let script =
+            format!("ulimit -v {kib}; exec timeout 60 {command} in.onnx out.onnx -c x.npy --tolerance 20% --no-cache");
         let mut shell = std::process::Command::new("sh");
         let output = shell.current_dir(dir).args(["-c", &script]).env("RUST_BACKTRACE", "0").output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr).into_owned();

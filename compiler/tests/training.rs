@@ -281,7 +281,7 @@ fn the_number_of_threads_changes_nothing() {
         let output = Command::new(env!("CARGO_BIN_EXE_adntn-compile"))
             .current_dir(dir.path())
             .args(BASE)
-            .args(["--train-rest", "--batch", "70"])
+            .args(["--train-rest", "--batch", "70", "--no-cache"])
             .env("RAYON_NUM_THREADS", threads)
             .output()
             .unwrap();

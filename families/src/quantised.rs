@@ -74,6 +74,42 @@ impl Quantised {
         self.codes.chunks(self.digits.per_byte()).map(byte).collect()
     }
 
+    /// The matrix that has these digits [packed](Quantised::packed), these scales and this [stored
+    /// shape](Quantised::stored_shape); `None` where they do not belong together.
+    #[must_use]
+    pub fn unpacked(
+        digits: Digits,
+        stored_shape: [usize; 2],
+        is_transposed: bool,
+        packed: &[u8],
+        scales: Vec<f16>,
+    ) -> Option<Quantised> {
+        let [rows, columns] = if is_transposed { [stored_shape[1], stored_shape[0]] } else { stored_shape };
+        let values = rows.checked_mul(columns)?;
+        let blocks = values.div_ceil(digits.block());
+        let base = digits.levels();
+        let largest = base.pow(u32::try_from(digits.per_byte()).ok()?);
+        let whole = packed.len() == blocks.checked_mul(digits.block() / digits.per_byte())? && scales.len() == blocks;
+        if !whole || packed.iter().any(|&byte| usize::from(byte) >= largest) {
+            return None;
+        }
+        let mut codes = Vec::with_capacity(packed.len() * digits.per_byte());
+        for &byte in packed {
+            let mut rest = usize::from(byte);
+            for _ in 0..digits.per_byte() {
+                codes.push((rest % base) as u8);
+                rest /= base;
+            }
+        }
+        Some(Quantised { digits, rows, columns, is_transposed, codes, scales })
+    }
+
+    /// Whether the model stores it transposed.
+    #[must_use]
+    pub fn is_transposed(&self) -> bool {
+        self.is_transposed
+    }
+
     /// Bytes of digits and scales.
     #[must_use]
     pub fn bytes(&self) -> u64 {

@@ -1,6 +1,6 @@
 //! Rounding and low rank on matrices with correlated inputs.
 
-use adntn_families::{Digits, SecondMoments, Site};
+use adntn_families::{Digits, Quantised, SecondMoments, Site};
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -148,4 +148,26 @@ proptest! {
             prop_assert_eq!((digit as f32 - digits.zero()) * made.scales()[place / digits.block()].to_f32(), value);
         }
     }
+}
+
+#[test]
+fn packed_digits_give_the_same_matrix_and_others_none() {
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    let weight = matrix(7 * 31, &mut rng);
+    for is_transposed in [false, true] {
+        let site = Site { weight: &weight, outputs: 7, inputs: 31, is_transposed, moments: None };
+        for digits in Digits::ALL {
+            let made = site.prepare(0).digits(&site, digits).unwrap();
+            let again = |packed: &[u8], scales: &[_]| {
+                Quantised::unpacked(digits, made.stored_shape(), made.is_transposed(), packed, scales.to_vec())
+            };
+            let packed = made.packed();
+            assert_eq!(again(&packed, made.scales()).as_ref(), Some(&made));
+            assert_eq!(again(&packed[1..], made.scales()), None);
+            assert_eq!(again(&packed, &made.scales()[1..]), None);
+        }
+    }
+    let shape = [1, 48];
+    let too_large = Quantised::unpacked(Digits::Six, shape, false, &[216; 16], vec![half::f16::ONE]);
+    assert_eq!(too_large, None);
 }

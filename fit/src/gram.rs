@@ -1,5 +1,6 @@
 //! Second moments of the activations that enter a layer.
 
+mod bytes;
 mod variation;
 
 use adntn_families::SecondMoments;
@@ -46,7 +47,7 @@ struct Condensed {
 ///
 /// C is the covariance when the layer has a bias that can absorb the mean (see [`GramBuilder::finish`]), else the
 /// uncentred Gram matrix. The ridge ρ guards against directions that few samples leave undetermined.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Gram {
     features: usize,
     rows: usize,
@@ -55,7 +56,7 @@ pub struct Gram {
     moments: Moments,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 enum Moments {
     /// N×I rows, already divided by the square root of their number.
     Rows(Vec<f32>),

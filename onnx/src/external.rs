@@ -105,6 +105,11 @@ impl ExternalFiles {
         Ok((file, range.start as usize..range.end as usize))
     }
 
+    /// The files that were opened, by the names that the model has for them.
+    pub(crate) fn contents(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.files.iter().map(|(location, content)| (location.as_str(), content.as_ref()))
+    }
+
     /// Whether the model has no external data.
     pub(crate) fn is_empty(&self) -> bool {
         self.files.is_empty()

@@ -99,6 +99,21 @@ impl Model {
         Ok(Model { source: Arc::new(source), index, sorted })
     }
 
+    /// Names the model by its content, that of its external data files included.
+    pub fn digest(&self) -> blake3::Hash {
+        let mut hash = blake3::Hasher::new();
+        let mut part = |bytes: &[u8]| {
+            hash.update(&(bytes.len() as u64).to_le_bytes());
+            hash.update(bytes);
+        };
+        part(&self.source.bytes);
+        for (location, content) in self.source.files.contents() {
+            part(location.as_bytes());
+            part(content);
+        }
+        hash.finalize()
+    }
+
     /// The decoded view of the whole model.
     pub fn proto(&self) -> &pb::ModelProto {
         &self.source.proto

@@ -35,6 +35,8 @@ pub(super) const ORDINARY: &[&str] = &[
     "external_data",
     "quiet",
     "verbose",
+    "cache_dir",
+    "no_cache",
     "config",
     "print_config",
     "help",
@@ -349,6 +351,18 @@ pub(crate) struct Args {
     #[arg(short, long, action = ArgAction::Count, help_heading = "Output")]
     pub(super) verbose: u8,
 
+    /// Write the independent fits of this compilation into a file, and what they need into the cache; compile nothing.
+    #[arg(long, value_name = "FILE.json", help_heading = "Spreading")]
+    pub(super) plan: Option<PathBuf>,
+
+    /// Do fits of such a file into the cache (docs/spread.md).
+    #[arg(long, value_name = "FILE.json", help_heading = "Spreading")]
+    pub(super) work: Option<PathBuf>,
+
+    /// Do the share number K, from 1 on, of N only.
+    #[arg(long, value_name = "K/N", help_heading = "Spreading")]
+    pub(super) shard: Option<String>,
+
     /// Take settings from a file (docs/config.md); options given here win.
     #[arg(long, value_name = "FILE.toml", help_heading = "General")]
     pub(super) config: Option<PathBuf>,
@@ -356,6 +370,20 @@ pub(crate) struct Args {
     /// Print the settings that are in force, as such a file, and end.
     #[arg(long, help_heading = "General")]
     pub(super) print_config: bool,
+
+    /// Look for kept results, and keep new ones, in this folder.
+    ///
+    /// It is the folder adntn among the user's caches by default. Any number of processes may use it at once.
+    #[arg(long, value_name = "DIR", help_heading = "General")]
+    pub(super) cache_dir: Option<PathBuf>,
+
+    /// Keep no results of fits, and look for none.
+    #[arg(long, help_heading = "General")]
+    pub(super) no_cache: bool,
+
+    /// Bytes that all that is kept may take; what was not used for longest goes first.
+    #[arg(long, value_name = "BYTES", value_parser = bytes, default_value = "2GB", help_heading = "General")]
+    pub(super) cache_size: u64,
 
     /// Print the ordinary options.
     #[arg(short, long, action = ArgAction::HelpShort, help_heading = "General")]

@@ -10,6 +10,7 @@ mod progress;
 mod quality;
 mod settings;
 mod signals;
+mod spread;
 mod text;
 mod threads;
 mod values;
@@ -64,14 +65,22 @@ fn answered(text: &str) -> ExitCode {
 }
 
 fn act(settings: &Settings) -> Result<ExitCode, Error> {
-    let options = settings.options()?;
+    spread::check(settings)?;
+    if let Some(path) = &settings.args.work {
+        return spread::work(settings, path);
+    }
+    let mut options = settings.options()?;
     if settings.args.print_config {
         return Ok(answered(&settings.printed(&options.generators)?));
     }
     if let Some(missing) = settings.missing() {
         return Err(Error::Usage(format!("{missing} is missing: give it, or see --help")));
     }
-    compile(options, settings.args.quiet)
+    options.cache = settings.cache();
+    match &settings.args.plan {
+        Some(path) => spread::plan(settings, options, path),
+        None => compile(options, settings.args.quiet),
+    }
 }
 
 fn compile(mut options: Options, quiet: bool) -> Result<ExitCode, Error> {

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use adntn_compiler::{Error, FitKind};
+use adntn_compiler::{CacheOptions, Error, FitKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _, FromArgMatches as _};
 
@@ -11,8 +11,19 @@ use super::args::{Args, TRAINING};
 use super::config::File;
 
 /// Options that are about one run or have another form in files: these have no such key.
-pub(super) const NO_SETTINGS: &[&str] =
-    &["config", "print-config", "generator", "quiet", "verbose", "help", "help-all", "version"];
+pub(super) const NO_SETTINGS: &[&str] = &[
+    "config",
+    "print-config",
+    "generator",
+    "plan",
+    "work",
+    "shard",
+    "quiet",
+    "verbose",
+    "help",
+    "help-all",
+    "version",
+];
 
 /// Why there are no settings.
 #[derive(Debug)]
@@ -77,11 +88,24 @@ impl Settings {
         file.entries.iter().find(|entry| entry.key == key).map(|entry| format!("{},", file.name(key, entry.line)))
     }
 
+    /// Where results are kept, if they are.
+    pub(super) fn cache(&self) -> Option<CacheOptions> {
+        if self.args.no_cache {
+            return None;
+        }
+        let folder = self.args.cache_dir.clone().or_else(CacheOptions::users_folder)?;
+        let mut cache = CacheOptions::new(folder);
+        cache.most_bytes = self.args.cache_size;
+        Some(cache)
+    }
+
     /// A file that the run cannot do without and that was not named.
     pub(super) fn missing(&self) -> Option<&'static str> {
         match (&self.args.input, &self.args.output) {
             (None, _) => Some("IN.onnx, the model to compile,"),
-            (_, None) if !self.args.dry_run => Some("OUT.onnx, where the compiled model goes,"),
+            (_, None) if !self.args.dry_run && self.args.plan.is_none() => {
+                Some("OUT.onnx, where the compiled model goes,")
+            }
             _ => None,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use adntn_compiler::report::{LayerReport, StopReason, TrainingReport};
+use adntn_compiler::report::{CacheReport, LayerReport, StopReason, TrainingReport};
 use adntn_compiler::{Arrangement as _, Ended, Report, Topology};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use console::{Style, measure_text_width};
@@ -82,6 +82,9 @@ pub(crate) fn render(report: &Report, outcome: Outcome) -> String {
             .collect();
         let parts = if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) };
         let _ = writeln!(text, "Time      {total:.1} s{parts}");
+        if let Some(cache) = report.cache.as_ref().filter(|cache| cache.found + cache.damaged > 0) {
+            let _ = writeln!(text, "Cache     {}", cached(cache));
+        }
         let _ = match outcome {
             Outcome::Refused => write!(text, "Written   nothing"),
             _ => write!(text, "Written   {}", output.path),
@@ -112,6 +115,16 @@ fn stopped(report: &Report) -> &'static str {
         Some(StopReason::Size) => "; as small as was asked for",
         Some(StopReason::Unmeasured) => "; held to the weight error, quality not measured",
         _ => "",
+    }
+}
+
+/// What came from the cache.
+fn cached(cache: &CacheReport) -> String {
+    let CacheReport { found, kept, damaged, .. } = cache;
+    let damaged = if *damaged == 0 { String::new() } else { format!(", {damaged} damaged and made again") };
+    match cache.search_found {
+        true => format!("this search was made before, with the same model, samples and settings{damaged}"),
+        false => format!("{found} result{} found, {kept} kept{damaged}", if *found == 1 { "" } else { "s" }),
     }
 }
 

@@ -16,6 +16,9 @@ impl Layer<'_> {
     /// Relative output error of the start for `key`, infinite if there is none; `at_hand` keeps what its family's starts have in
     /// common.
     pub(super) fn start_error(&mut self, key: Key, at_hand: &mut AtHand) -> Result<f64, Error> {
+        if !self.errors.contains_key(&key) {
+            self.recall_family(key.0)?;
+        }
         match self.errors.get(&key) {
             Some(error) => Ok(*error),
             None => self.make_start(key, at_hand),
@@ -29,15 +32,42 @@ impl Layer<'_> {
         }
         let mut at_hand = AtHand::default();
         for family in 0..self.families.len() {
-            // The widest first: the others are cut out of it.
-            for step in self.affordable(family, Some(self.candidate.bytes)).into_iter().rev() {
-                if observer.stop() {
-                    return Ok(());
-                }
-                self.start_error((family, step), &mut at_hand)?;
+            if observer.stop() || !self.price_family(family, &mut at_hand, observer)? {
+                return Ok(());
             }
         }
         Ok(())
+    }
+
+    /// The same for one family; tells whether the caller let it come to its end.
+    pub(crate) fn price_one(&mut self, family: usize, observer: &mut dyn Observer) -> Result<bool, Error> {
+        self.price_family(family, &mut AtHand::default(), observer)
+    }
+
+    fn price_family(
+        &mut self,
+        family: usize,
+        at_hand: &mut AtHand,
+        observer: &mut dyn Observer,
+    ) -> Result<bool, Error> {
+        if self.recall_family(family)? {
+            return Ok(true);
+        }
+        let mut offers = self.offers();
+        // The widest first: the others are cut out of it.
+        for step in self.affordable(family, Some(self.candidate.bytes)).into_iter().rev() {
+            if observer.stop() {
+                return Ok(false);
+            }
+            self.start_error((family, step), at_hand)?;
+            if let Some(offers) = &mut offers {
+                self.collect((family, step), at_hand, offers);
+            }
+        }
+        if let Some(offers) = &offers {
+            self.keep_family(family, offers)?;
+        }
+        Ok(true)
     }
 
     /// Makes the start for `key`, leaves it in `at_hand` and remembers its error and its bytes in the file. Where numbers or
@@ -164,6 +194,9 @@ impl Layer<'_> {
             return Ok(());
         }
         if at_hand.made.as_ref().is_none_or(|(made, _)| *made != key) {
+            if self.recall_start(key)? {
+                return Ok(());
+            }
             self.make_start(key, at_hand)?;
         }
         if let Some((_, generator)) = at_hand.made.take().filter(|(made, _)| *made == key) {
@@ -207,6 +240,10 @@ impl Layer<'_> {
         options: &Options,
         observer: &mut dyn Observer,
     ) -> Result<(Fitted, u64), Error> {
+        let name = self.fit_name(start, &options.effort)?;
+        if let Some(kept) = self.recall_fit(name) {
+            return Ok(kept);
+        }
         let (what, layer) = (self.families[key.0].describe(key.1), &self.candidate.layer);
         let target = self.target(weight);
         let mut generator = start.clone();
@@ -220,7 +257,9 @@ impl Layer<'_> {
         let adntn_fit::layerwise::Fitted { generator, start_error, steps, .. } = fitted;
         let replacement = Replacement::Network(Box::new(generator));
         let bytes = replace_by(self.model, self.candidate, &replacement)?.added_bytes();
-        Ok((Fitted { replacement, start_error, error, steps }, bytes))
+        let made = (Fitted { replacement, start_error, error, steps }, bytes);
+        self.keep_fit(name, &made);
+        Ok(made)
     }
 
     /// Makes the start for `key`, kept from now on.

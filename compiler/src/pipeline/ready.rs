@@ -9,11 +9,12 @@ use adntn_onnx::{Model, Patch};
 use adntn_passes::{Candidate, Survey, has_own_bias, kept_in_half, weight_value};
 
 use super::Run;
-use crate::calibrate::{Statistics, input_statistics, samples_for_statistics, silent};
+use crate::cache::{Key as Name, statistics, statistics_name};
+use crate::calibrate::{Statistics, samples_for_statistics, silent};
 use crate::data::{Samples, prepare};
 use crate::describe;
 use crate::error::Error;
-use crate::layer::Layer;
+use crate::layer::{Layer, structure};
 use crate::metric::Yardstick;
 use crate::options::CoreType;
 use crate::probe::Trial;
@@ -150,20 +151,22 @@ impl Run<'_> {
         let trained = self.options.fit == FitKind::EndToEnd;
         let is_given = samples.is_some_and(|s| s.fit.is_some());
         let absorbs: Vec<bool> = chosen.iter().map(|c| !trained && is_given && has_own_bias(model, c)).collect();
-        let statistics = match samples.and_then(|s| Some((s.fit.as_ref().or(s.alike.as_ref())?, s.fixed_batch()))) {
+        let statistics = match samples.and_then(|s| Some((s.fit.as_ref().or(s.alike.as_ref())?, s))) {
             Some(_) if trained && !is_given => chosen.iter().map(|_| Statistics::Unknown).collect(),
-            Some((fit, block)) => {
+            Some((fit, samples)) => {
                 self.enter("calibrating");
                 if trained {
-                    self.of_original(silent(model, chosen, fit, block.unwrap_or(1)))?
+                    self.of_original(silent(model, chosen, fit, samples.fixed_batch().unwrap_or(1)))?
                 } else {
                     let enough = samples_for_statistics(chosen, fit.samples());
                     let fit = fit.select(&(0..enough).collect::<Vec<_>>())?;
-                    self.of_original(input_statistics(model, chosen, &absorbs, &fit))?
+                    let of = self.of_samples(samples);
+                    self.of_original(statistics(&self.cache, of, model, chosen, &absorbs, &fit))?
                 }
             }
             None => chosen.iter().map(|_| Statistics::Unknown).collect(),
         };
+        let structure = structure(model);
         let mut layers = Vec::new();
         for ((candidate, absorbs), statistics) in chosen.iter().zip(absorbs).zip(statistics) {
             let (gram, silent) = match statistics {
@@ -175,7 +178,9 @@ impl Run<'_> {
                 }
                 Statistics::Unknown => (None, None),
             };
-            let mut layer = Layer::new(model, candidate, gram, absorbs, &self.own(candidate));
+            let own = self.own(candidate);
+            let layer = Layer::new(model, candidate, gram, absorbs, &own);
+            let mut layer = layer.with_cache(&self.cache, structure, own.seed);
             let mute = || "the calibration samples all give the same outputs, which say nothing about it".to_owned();
             if let Some(reason) =
                 silent.or_else(|| samples.is_some_and(|s| s.mute).then(mute)).filter(|_| layer.has_gain())
@@ -185,6 +190,24 @@ impl Run<'_> {
             layers.push(layer);
         }
         Ok(layers)
+    }
+
+    /// Names the statistics of one of the `chosen` candidates, where there are samples for them.
+    pub(super) fn statistics_of(
+        &self,
+        samples: &Samples,
+        chosen: &[&Candidate],
+        candidate: &Candidate,
+        centred: bool,
+    ) -> Option<Name> {
+        let enough = samples_for_statistics(chosen, samples.fit.as_ref().or(samples.alike.as_ref())?.samples());
+        Some(statistics_name(self.of_samples(samples), candidate, centred, enough))
+    }
+
+    /// Names the model and the samples to fit.
+    fn of_samples(&self, samples: &Samples) -> Name {
+        let key = Name::of("activations").text(&format!("{:?} {:?}", self.model_name, samples.fixed_batch()));
+        key.key(samples.names[0]).finish()
     }
 
     /// Biases, norms and small weights as float16 numbers, which go into the model with the replacements; nothing where the

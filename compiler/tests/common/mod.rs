@@ -18,9 +18,12 @@ pub fn fixture(name: &str) -> PathBuf {
     root().join("onnx-fixtures").join(name)
 }
 
-/// Runs `adntn-compile` in `dir`.
+/// Runs `adntn-compile` in `dir`; without a cache, unless the arguments are about one.
 pub fn run(dir: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_adntn-compile")).current_dir(dir).args(args).env("NO_COLOR", "1").output().unwrap()
+    let about_caches = ["--no-cache", "--cache-dir", "--plan", "--work", "--print-config"];
+    let uncached = !args.iter().any(|arg| about_caches.contains(arg));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_adntn-compile"));
+    command.current_dir(dir).args(args).args(uncached.then_some("--no-cache")).env("NO_COLOR", "1").output().unwrap()
 }
 
 /// Standard error as text.

@@ -44,7 +44,12 @@ pub fn check(dir: &Path, args: &[String]) -> Result<i32, String> {
     let log = tempfile::NamedTempFile::new().unwrap();
     let program = std::env::var_os("ADNTN_FUZZ_COMMAND").unwrap_or(env!("CARGO_BIN_EXE_adntn-compile").into());
     let mut command = Command::new(program);
-    command.args(["in.onnx", "out.onnx"]).args(args).current_dir(dir).stdin(Stdio::null()).stdout(Stdio::piped());
+    command
+        .args(["in.onnx", "out.onnx", "--no-cache"])
+        .args(args)
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
     command.stderr(log.reopen().unwrap()).env("NO_COLOR", "1").env("TMPDIR", scratch.path());
     command.env("RAYON_NUM_THREADS", "1").env("RUST_BACKTRACE", "0");
     limit(&mut command);

@@ -142,3 +142,19 @@ fn rows_whose_squares_leave_float32_give_no_statistics() {
         }
     }
 }
+
+#[test]
+fn bytes_give_the_same_statistics_and_nothing_else_does() {
+    // Few rows are kept as they are, many are condensed.
+    for rows in [3, 40] {
+        let kept = gram(&numbers(8 * rows, 5), 8, true);
+        let bytes = kept.to_bytes();
+        assert_eq!(Gram::from_bytes(&bytes).as_ref(), Some(&kept));
+        for cut in [0, 31, 32, bytes.len() - 4, bytes.len() - 1] {
+            assert_eq!(Gram::from_bytes(&bytes[..cut]), None);
+        }
+        let mut other = bytes.clone();
+        other[8] = 9;
+        assert_eq!(Gram::from_bytes(&other), None);
+    }
+}
