@@ -167,9 +167,10 @@ pub(crate) fn families(candidate: &Candidate, options: &Options, takes_digits: b
         let most = candidate.outputs.min(candidate.inputs) / 2;
         let most = if candidate.elements() > MANY { most.min(MOST_OF_MANY) } else { most };
         for digits in FACTORS {
+            // Fine factors may stand between the weight in 4 bits and in 8.
             let fits = |&&rank: &&usize| {
                 let parameters = rank * (candidate.outputs + candidate.inputs);
-                rank <= most && digits.bytes(parameters) < Digits::Sixteen.bytes(candidate.elements())
+                rank <= most && digits.bytes(parameters) < digits.bytes(candidate.elements())
             };
             // Tokens differ in more directions than a low rank has: what is tried for large tables would take minutes for nothing.
             if candidate.elements() > MANY && (digits != Digits::Sixteen || candidate.is_table()) {
