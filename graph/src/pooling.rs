@@ -87,17 +87,20 @@ fn largest_of_plane(axes: &[Axis; 3], x: &[f32], values: &mut [f32], mut places:
     each_row(axes, |first, _, rows| {
         for row in rows {
             for (number, place) in width.places.iter().enumerate() {
-                let best = &mut values[first + number];
+                let mut best = values[first + number];
                 let mut at = NOWHERE;
                 for column in 0..place.taken {
                     let here = row + place.first + column * width.dilation;
                     let value = x[here];
-                    if value > *best || value.is_nan() {
-                        (*best, at) = (value, here as u32);
-                    }
+                    // Without branches: which one is larger cannot be foreseen.
+                    let is_better = (value > best) | value.is_nan();
+                    best = if is_better { value } else { best };
+                    at = if is_better { here as u32 } else { at };
                 }
-                if let Some(places) = places.as_deref_mut().filter(|_| at != NOWHERE) {
-                    places[first + number] = at;
+                values[first + number] = best;
+                if let Some(places) = places.as_deref_mut() {
+                    let place = &mut places[first + number];
+                    *place = if at == NOWHERE { *place } else { at };
                 }
             }
         }

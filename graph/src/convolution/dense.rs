@@ -11,6 +11,8 @@ use crate::tensor::sum_axis;
 const COLUMNS: usize = 1 << 18;
 /// Fewer places than this leave a product too narrow; more bring nothing.
 const PLACES: (usize, usize) = (256, 1024);
+/// Enough to do for several threads, where the narrowest products allow it.
+const TASKS: usize = 16;
 /// Sums over samples are taken in so many parts at most, with so many elements together at most.
 const PARTS: (usize, usize) = (16, 1 << 24);
 
@@ -42,7 +44,8 @@ fn sized(memory: &mut Vec<f32>, size: usize) -> &mut [f32] {
 impl<'a> Plan<'a> {
     fn of(geometry: &'a Geometry) -> Plan<'a> {
         let limit = (COLUMNS / geometry.depth()).clamp(PLACES.0, PLACES.1);
-        let samples = (limit / geometry.places()).clamp(1, geometry.samples);
+        let (least, most) = (PLACES.0 / geometry.places(), limit / geometry.places());
+        let samples = geometry.samples.div_ceil(TASKS).clamp(least.max(1), most.max(1)).min(geometry.samples);
         Plan { geometry, limit, samples, is_single: samples >= geometry.samples }
     }
 

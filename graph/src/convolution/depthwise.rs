@@ -22,9 +22,20 @@ trait Step {
     fn row(&mut self, tap: usize, place: Range<usize>, source: usize, stride: usize);
 }
 
+/// For each element of a row of the filter, the places of a row of outputs that have an element of the image under it, and
+/// where in a row of the image the first of them has it.
+fn row_of_filter(geometry: &Geometry) -> Vec<(Range<usize>, usize)> {
+    let along = |tap: usize| {
+        let places = geometry.covered(2, tap, 0, geometry.output[2]);
+        let source = (places.start * geometry.strides[2]).wrapping_add_signed(geometry.offset(2, tap));
+        (places, source)
+    };
+    (0..geometry.kernel[2]).map(along).collect()
+}
+
 /// Goes through all rows of outputs and all elements of a filter.
 #[inline(always)]
-fn each_row(geometry: &Geometry, step: &mut impl Step) {
+fn each_row(geometry: &Geometry, row_of_filter: &[(Range<usize>, usize)], step: &mut impl Step) {
     let [kernel_depth, kernel_height, kernel_width] = geometry.kernel;
     let [_, height, width] = geometry.extent;
     let [out_depth, out_height, out_width] = geometry.output;
@@ -40,10 +51,9 @@ fn each_row(geometry: &Geometry, step: &mut impl Step) {
             if at_0 >= geometry.extent[0] || at_1 >= height {
                 continue;
             }
-            for tap_2 in 0..kernel_width {
-                let columns = geometry.covered(2, tap_2, 0, out_width);
+            for (tap_2, (columns, source)) in row_of_filter.iter().enumerate() {
                 if !columns.is_empty() {
-                    let source = (at_0 * height + at_1) * width + along(2, columns.start, tap_2);
+                    let source = (at_0 * height + at_1) * width + source;
                     let places = row * out_width + columns.start..row * out_width + columns.end;
                     step.row(tap * kernel_width + tap_2, places, source, geometry.strides[2]);
                 }
@@ -111,13 +121,14 @@ impl Step for OfWeight<'_> {
 /// The loop over a filter, for the widest vectors.
 struct Rows<'a, S> {
     geometry: &'a Geometry,
+    row_of_filter: &'a [(Range<usize>, usize)],
     step: S,
 }
 
 impl<S: Step> Kernel for Rows<'_, S> {
     #[inline(always)]
     fn run(mut self) {
-        each_row(self.geometry, &mut self.step);
+        each_row(self.geometry, self.row_of_filter, &mut self.step);
     }
 }
 
@@ -127,6 +138,7 @@ fn channel<'a>(geometry: &Geometry, image: &'a [f32], filter: usize) -> &'a [f32
 }
 
 pub(super) fn outputs(geometry: &Geometry, image: &[f32], weight: &[f32], bias: Option<&[f32]>, out: &mut [f32]) {
+    let row_of_filter = &row_of_filter(geometry)[..];
     let samples = out.par_chunks_mut(geometry.result()).zip(image.par_chunks(geometry.image()));
     samples.for_each(|(out, image)| {
         let filters = out.chunks_mut(geometry.places()).zip(weight.chunks(geometry.taps()));
@@ -135,30 +147,33 @@ pub(super) fn outputs(geometry: &Geometry, image: &[f32], weight: &[f32], bias: 
                 out.fill(bias[number]);
             }
             let step = Forward { out, image: channel(geometry, image, number), filter };
-            vectorised(Rows { geometry, step });
+            vectorised(Rows { geometry, row_of_filter, step });
         }
     });
 }
 
 pub(super) fn gradient_of_image(geometry: &Geometry, gradient: &[f32], weight: &[f32], image: &mut [f32]) {
+    let row_of_filter = &row_of_filter(geometry)[..];
     let samples = image.par_chunks_mut(geometry.image()).zip(gradient.par_chunks(geometry.result()));
     samples.for_each(|(image, gradient)| {
         let filters = gradient.chunks(geometry.places()).zip(weight.chunks(geometry.taps()));
         for (number, (gradient, filter)) in filters.enumerate() {
             let image = &mut image[number / geometry.outputs * geometry.plane()..][..geometry.plane()];
-            vectorised(Rows { geometry, step: OfImage { gradient, image, filter } });
+            let step = OfImage { gradient, image, filter };
+            vectorised(Rows { geometry, row_of_filter, step });
         }
     });
 }
 
 /// Adds what some samples bring.
 pub(super) fn gradient_of_weight(geometry: &Geometry, images: &[f32], gradients: &[f32], sum: &mut [f32]) {
+    let row_of_filter = &row_of_filter(geometry)[..];
     let samples = images.chunks(geometry.image()).zip(gradients.chunks(geometry.result()));
     for (image, gradient) in samples {
         let filters = gradient.chunks(geometry.places()).zip(sum.chunks_mut(geometry.taps()));
         for (number, (gradient, filter)) in filters.enumerate() {
             let step = OfWeight { gradient, image: channel(geometry, image, number), filter };
-            vectorised(Rows { geometry, step });
+            vectorised(Rows { geometry, row_of_filter, step });
         }
     }
 }

@@ -52,9 +52,10 @@ pub(super) fn batch(node: &Node) -> Result<Op, Problem> {
 
 /// (x − mean)/√(variance + ε) over `axes`.
 fn standardise(x: Tensor, axes: &[usize], epsilon: f32) -> Result<Tensor, Problem> {
+    let count: usize = axes.iter().map(|&axis| x.value.shape()[axis]).product();
     let mean = x.clone().mean(axes);
     let centred = x.sub(mean)?;
-    let variance = centred.clone().mul(centred.clone())?.mean(axes);
+    let variance = centred.clone().sum_of_squares(axes).times(1.0 / count as f32);
     centred.mul(reciprocal_root(variance, epsilon))
 }
 

@@ -68,8 +68,8 @@ fn floats(x: Tensor, axes: &[usize], kind: Kind) -> Result<Tensor, Problem> {
         Kind::Min => x.times(-1.0).largest(axes).times(-1.0),
         Kind::Prod => axes.iter().fold(x, |x, &axis| product(x, axis)),
         Kind::L1 => x.map(Abs).sum(axes),
-        Kind::L2 => x.clone().mul(x)?.sum(axes).map(Sqrt),
-        Kind::SumSquare => x.clone().mul(x)?.sum(axes),
+        Kind::L2 => x.sum_of_squares(axes).map(Sqrt),
+        Kind::SumSquare => x.sum_of_squares(axes),
         Kind::LogSum => x.sum(axes).map(Log),
         Kind::LogSumExp => {
             // The largest is taken out as a constant: it cancels in the gradient.

@@ -214,6 +214,18 @@ impl Tensor {
         Tensor { value, node }
     }
 
+    /// Sum of the squares over `axes`, which stay with extent one.
+    pub(crate) fn sum_of_squares(self, axes: &[usize]) -> Tensor {
+        let Tensor { value, node } = self;
+        let shape = value.shape().to_vec();
+        let sum = product_to(value.clone(), value.clone(), &reduced(&shape, axes));
+        let node = Node::record(vec![node], move |gradient, parents| {
+            let twice = super::map::apply(gradient, super::Times(2.0));
+            parents.give(0, zip_to(value, twice, &shape, Mul));
+        });
+        Tensor { value: sum, node }
+    }
+
     /// Mean over `axes`, which stay with extent one.
     pub(crate) fn mean(self, axes: &[usize]) -> Tensor {
         let shape = self.shape();

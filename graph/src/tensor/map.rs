@@ -4,7 +4,7 @@ use super::Tensor;
 use super::parallel::{Kernel, PIECE, pieces, vectorised};
 use super::plain::Plain;
 use super::tape::Node;
-use super::zip::{Pair, combine};
+use super::zip::{Pair, Swapped, combine};
 
 /// From what the slope of a curve follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +86,12 @@ pub(crate) fn apply<C: Curve>(mut x: Plain, curve: C) -> Plain {
 struct TimesSlope<C>(C);
 
 impl<C: Curve> Pair for TimesSlope<C> {
+    type Swapped = Swapped<Self>;
+
+    fn swapped(self) -> Swapped<Self> {
+        Swapped(self)
+    }
+
     #[inline(always)]
     fn of(self, gradient: f32, at: f32) -> f32 {
         gradient * self.0.slope(at)

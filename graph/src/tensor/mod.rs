@@ -15,7 +15,7 @@ pub(crate) use map::{Curve, From, curve};
 pub(crate) use moves::elements;
 pub(crate) use plain::Plain;
 pub(crate) use tape::{Node, backward};
-pub(crate) use zip::{Pair, combine, pair};
+pub(crate) use zip::{Pair, Swapped, combine, pair};
 
 use crate::Array;
 use crate::broadcast::with_rank;

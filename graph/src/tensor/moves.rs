@@ -7,8 +7,10 @@ use super::tape::Node;
 use crate::broadcast::{broadcast, with_rank};
 use crate::error::{Problem, refuse};
 
-/// Columns and rows of a tile that is turned in the first-level cache.
-const TILE: usize = 32;
+/// Rows of a tile that is turned at once: a cache line of what is read.
+const ROWS: usize = 16;
+/// Columns of a tile: where they are a power of two apart, the first-level cache has not places for more.
+const COLUMNS: usize = 8;
 
 /// The number of elements of a shape. Empty tensors and such as no memory holds are refused.
 pub(crate) fn elements(shape: &[usize]) -> Result<usize, Problem> {
@@ -50,14 +52,17 @@ fn fill(out: &mut [f32], from: &[f32], axes: &[(usize, usize)]) {
         [(_, 0)] => out.fill(from[0]),
         [(_, step)] => out.iter_mut().zip(from.iter().step_by(step)).for_each(|(out, value)| *out = *value),
         [(rows, 1), (columns, step)] if step > 0 => {
-            for first_row in (0..rows).step_by(TILE) {
-                let height = TILE.min(rows - first_row);
-                for first in (0..columns).step_by(TILE) {
-                    let width = TILE.min(columns - first);
-                    for row in first_row..first_row + height {
-                        let from = from[first * step + row..].iter().step_by(step);
-                        let out = &mut out[row * columns + first..][..width];
-                        out.iter_mut().zip(from).for_each(|(out, value)| *out = *value);
+            for first_row in (0..rows).step_by(ROWS) {
+                let height = ROWS.min(rows - first_row);
+                for first in (0..columns).step_by(COLUMNS) {
+                    let mut tile = [[0.0; ROWS]; COLUMNS];
+                    let width = COLUMNS.min(columns - first);
+                    for (column, line) in tile.iter_mut().enumerate().take(width) {
+                        line[..height].copy_from_slice(&from[(first + column) * step + first_row..][..height]);
+                    }
+                    for row in 0..height {
+                        let out = &mut out[(first_row + row) * columns + first..][..width];
+                        out.iter_mut().zip(&tile).for_each(|(out, line)| *out = line[row]);
                     }
                 }
             }
@@ -78,7 +83,7 @@ fn gathered(from: &[f32], start: usize, shape: Vec<usize>, steps: &[usize]) -> P
         Some((&(extent, step), rest)) if values.len() > PIECE => {
             let size = values.len() / extent;
             let rows =
-                if rest.is_empty() { PIECE } else { rows_of(size).next_multiple_of(if step == 1 { TILE } else { 1 }) };
+                if rest.is_empty() { PIECE } else { rows_of(size).next_multiple_of(if step == 1 { ROWS } else { 1 }) };
             pieces(&mut values, rows * size, |begin, out| {
                 let first = begin / size;
                 let mut axes = axes.clone();

@@ -1,7 +1,6 @@
 //! Work in pieces of fixed size, so that results do not depend on the number of threads, each with the vectors of the
 //! processor.
 
-use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 /// Elements that one task works on, where they are independent: an amount that fits into the second-level cache.
@@ -40,16 +39,24 @@ pub(crate) trait Kernel {
     fn run(self);
 }
 
-/// Runs a loop with the widest vectors that the processor has.
+/// Runs a loop with vectors of 256 bits where the processor has them. Memory sets the pace of these loops: longer vectors
+/// bring nothing, and every instruction set is compile time.
 #[inline]
 pub(crate) fn vectorised(kernel: impl Kernel) {
-    struct Run<K>(K);
-    impl<K: Kernel> WithSimd for Run<K> {
-        type Output = ();
-        #[inline(always)]
-        fn with_simd<S: Simd>(self, _: S) {
-            self.0.run();
+    #[cfg(target_arch = "x86_64")]
+    {
+        struct Run<K>(K);
+        impl<K: Kernel> pulp::NullaryFnOnce for Run<K> {
+            type Output = ();
+            #[inline(always)]
+            fn call(self) {
+                self.0.run();
+            }
+        }
+        if let Some(simd) = pulp::x86::V3::try_new() {
+            simd.vectorize(Run(kernel));
+            return;
         }
     }
-    Arch::new().dispatch(Run(kernel));
+    kernel.run();
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::plain::Plain;
-use super::zip::{Add, combine};
+use super::zip::{Add, combine_any};
 
 /// Gives the gradient of a value on to what it was computed from.
 type Backward = Box<dyn FnOnce(Plain, &mut Parents) + Send>;
@@ -92,7 +92,7 @@ impl Parents<'_> {
 
 fn add(pending: &mut Pending, node: &Arc<Node>, gradient: Plain) {
     let sum = match pending.remove(&node.number) {
-        Some((_, sum)) => combine(sum, gradient, Add),
+        Some((_, sum)) => combine_any(sum, gradient, Add),
         None => gradient,
     };
     pending.insert(node.number, (Arc::clone(node), sum));

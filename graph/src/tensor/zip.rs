@@ -12,15 +12,33 @@ use crate::error::Problem;
 
 /// A function of two numbers.
 pub(crate) trait Pair: Copy + Send + Sync + 'static {
+    /// The function with its operands exchanged: itself where their order does not matter, which halves what is compiled.
+    type Swapped: Pair;
+
     fn of(self, a: f32, b: f32) -> f32;
+
+    fn swapped(self) -> Self::Swapped;
 }
 
-/// Declares a [`Pair`].
+/// Declares a [`Pair`]. With `symmetric` in front the order of the operands does not matter.
 macro_rules! pair {
+    (symmetric $name:ident, |$a:ident, $b:ident| $value:expr) => {
+        $crate::tensor::pair!($name, $name, |this| this, |$a, $b| $value);
+    };
     ($name:ident, |$a:ident, $b:ident| $value:expr) => {
+        $crate::tensor::pair!($name, $crate::tensor::Swapped<$name>, |this| $crate::tensor::Swapped(this), |$a, $b| {
+            $value
+        });
+    };
+    ($name:ident, $swapped:ty, |$this:ident| $swap:expr, |$a:ident, $b:ident| $value:expr) => {
         #[derive(Clone, Copy)]
         pub(crate) struct $name;
         impl $crate::tensor::Pair for $name {
+            type Swapped = $swapped;
+            fn swapped(self) -> $swapped {
+                let $this = self;
+                $swap
+            }
             #[inline(always)]
             fn of(self, $a: f32, $b: f32) -> f32 {
                 $value
@@ -30,15 +48,21 @@ macro_rules! pair {
 }
 pub(crate) use pair;
 
-pair!(Add, |a, b| a + b);
+pair!(symmetric Add, |a, b| a + b);
 pair!(Sub, |a, b| a - b);
-pair!(Mul, |a, b| a * b);
+pair!(symmetric Mul, |a, b| a * b);
 pair!(Div, |a, b| a / b);
 
 #[derive(Clone, Copy)]
-struct Swapped<P>(P);
+pub(crate) struct Swapped<P>(pub P);
 
 impl<P: Pair> Pair for Swapped<P> {
+    type Swapped = P;
+
+    fn swapped(self) -> P {
+        self.0
+    }
+
     #[inline(always)]
     fn of(self, a: f32, b: f32) -> f32 {
         self.0.of(b, a)
@@ -113,26 +137,19 @@ fn joined(shape: &[usize], own: &[usize]) -> Vec<(usize, usize)> {
     if axes.is_empty() { vec![(1, 1)] } else { axes }
 }
 
-/// f(a, b): a has the shape of the result, b broadcasts to it and has its rank.
+/// f(a, b): a has the shape of the result, b broadcasts to it, has its rank and is smaller.
 fn onto<P: Pair>(mut a: Plain, b: &Plain, pair: P) -> Plain {
     let axes = joined(a.shape(), b.shape());
-    let (&(width, step), outer) = match axes.split_last() {
-        Some(found) => found,
-        None => return a,
-    };
+    let Some((&(width, step), outer)) = axes.split_last() else { return a };
+    // A single number may go in pieces.
+    let width = if outer.is_empty() && step == 0 { width.min(PIECE) } else { width };
     let second = b.values();
     let piece = |start: usize, out: &mut [f32], first: Option<&[f32]>| {
         let first = first.map(|first| &first[start..start + out.len()]);
-        if outer.is_empty() {
-            let second = if step == 0 { second } else { &second[start..start + out.len()] };
-            let steps = Steps { outer, width: out.len(), is_row: step != 0, start: 0 };
-            vectorised(Rows { out, first, second, steps, pair });
-        } else {
-            let steps = Steps { outer, width, is_row: step != 0, start: start / width };
-            vectorised(Rows { out, first, second, steps, pair });
-        }
+        let steps = Steps { outer, width, is_row: step != 0, start: start / width };
+        vectorised(Rows { out, first, second, steps, pair });
     };
-    let size = if outer.is_empty() { PIECE } else { rows_of(width) * width };
+    let size = rows_of(width) * width;
     if let Some(values) = a.own_values() {
         pieces(values, size, |start, out| piece(start, out, None));
         return a;
@@ -142,9 +159,47 @@ fn onto<P: Pair>(mut a: Plain, b: &Plain, pair: P) -> Plain {
     Plain::new(a.shape().to_vec(), values)
 }
 
-/// f(a, b) of tensors of the same shape, in place where nobody else has the values of one.
-pub(crate) fn combine<P: Pair>(a: Plain, b: Plain, pair: P) -> Plain {
-    if !a.is_own() && b.is_own() { onto(b, &a, Swapped(pair)) } else { onto(a, &b, pair) }
+/// Slices of the same length.
+struct Slices<'a, P> {
+    out: &'a mut [f32],
+    /// `None`: what stands in the result.
+    first: Option<&'a [f32]>,
+    second: &'a [f32],
+    pair: P,
+}
+
+impl<P: Pair> Kernel for Slices<'_, P> {
+    #[inline(always)]
+    fn run(self) {
+        let Slices { out, first, second, pair } = self;
+        match first {
+            Some(first) => {
+                let both = first.iter().zip(second);
+                out.iter_mut().zip(both).for_each(|(out, (&a, &b))| *out = pair.of(a, b));
+            }
+            None => out.iter_mut().zip(second).for_each(|(out, &b)| *out = pair.of(*out, b)),
+        }
+    }
+}
+
+/// f(a, b) of tensors of the same shape, in place where nobody else has the values of the first.
+pub(crate) fn combine<P: Pair>(mut a: Plain, b: Plain, pair: P) -> Plain {
+    let piece = |start: usize, out: &mut [f32], first: Option<&[f32]>| {
+        let first = first.map(|first| &first[start..start + out.len()]);
+        vectorised(Slices { second: &b.values()[start..start + out.len()], out, first, pair });
+    };
+    if let Some(values) = a.own_values() {
+        pieces(values, PIECE, |start, out| piece(start, out, None));
+        return a;
+    }
+    let mut values = vec![0.0; a.len()];
+    pieces(&mut values, PIECE, |start, out| piece(start, out, Some(a.values())));
+    Plain::new(a.shape().to_vec(), values)
+}
+
+/// The same where the order does not matter: in place where nobody else has the values of one.
+pub(crate) fn combine_any<P: Pair<Swapped = P>>(a: Plain, b: Plain, pair: P) -> Plain {
+    if !a.is_own() && b.is_own() { combine(b, a, pair) } else { combine(a, b, pair) }
 }
 
 /// f(a, b), broadcast to a shape to which both broadcast.
@@ -157,7 +212,7 @@ pub(crate) fn zip_to<P: Pair>(a: Plain, b: Plain, shape: &[usize], pair: P) -> P
     match (a.shape() == shape, b.shape() == shape) {
         (true, true) => combine(a, b, pair),
         (true, false) => onto(a, &b, pair),
-        (false, true) => onto(b, &a, Swapped(pair)),
+        (false, true) => onto(b, &a, pair.swapped()),
         (false, false) => onto(repeated(&a, shape), &b, pair),
     }
 }
@@ -167,6 +222,11 @@ fn zip<P: Pair>(a: Plain, b: Plain, pair: P) -> Result<Plain, Problem> {
     let shape = broadcast(a.shape(), b.shape())?;
     elements(&shape)?;
     Ok(zip_to(a, b, &shape, pair))
+}
+
+/// The same where the order does not matter: in place where nobody else has the values of one.
+fn zip_any<P: Pair<Swapped = P>>(a: Plain, b: Plain, pair: P) -> Result<Plain, Problem> {
+    if !a.is_own() && b.is_own() { zip(b, a, pair) } else { zip(a, b, pair) }
 }
 
 pair!(Larger, |a, b| if a > b || a.is_nan() { a } else { b });
@@ -182,7 +242,7 @@ pair!(PowerByExponent, |a, b| a.powf(b) * a.ln());
 impl Tensor {
     pub(crate) fn add(self, other: Tensor) -> Result<Tensor, Problem> {
         let shapes = (self.shape(), other.shape());
-        let value = zip(self.value, other.value, Add)?;
+        let value = zip_any(self.value, other.value, Add)?;
         let node = Node::record(vec![self.node, other.node], move |gradient, parents| {
             if parents.want(1) {
                 parents.give(1, fold::sum_to(gradient.clone(), &shapes.1));
@@ -211,7 +271,7 @@ impl Tensor {
     pub(crate) fn mul(self, other: Tensor) -> Result<Tensor, Problem> {
         let shapes = (self.shape(), other.shape());
         let (for_other, for_self) = (self.saved_for(&other), other.saved_for(&self));
-        let value = zip(self.value, other.value, Mul)?;
+        let value = zip_any(self.value, other.value, Mul)?;
         let node = Node::record(vec![self.node, other.node], move |gradient, parents| {
             // The first gradient needs the one of the product only to read it.
             if let Some(factor) = for_other {
