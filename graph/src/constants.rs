@@ -3,14 +3,21 @@
 use adntn_onnx::pb::tensor_proto::DataType;
 use adntn_onnx::{Model, pb};
 
-use crate::Array;
 use crate::attributes::Node;
-use crate::backend;
 use crate::error::{Problem, refuse};
+use crate::tensor::{Plain, elements};
 use crate::value::{Constant, Host};
 
 fn chunks<const N: usize>(raw: &[u8]) -> impl Iterator<Item = [u8; N]> {
     raw.as_chunks::<N>().0.iter().copied()
+}
+
+/// The values in a tensor; as many as the shape has elements.
+fn plain(shape: Vec<usize>, values: Vec<f32>) -> Result<Plain, Problem> {
+    if elements(&shape)? != values.len() {
+        refuse!("{} values for a tensor of shape {shape:?}", values.len());
+    }
+    Ok(Plain::new(shape, values))
 }
 
 /// A tensor of any numeric type: floats become float32, integers and truth values stay on the host.
@@ -23,7 +30,7 @@ pub(crate) fn from_tensor(model: &Model, tensor: &pb::TensorProto) -> Result<Con
             // Some exporters mark an absent optional input by an empty tensor.
             return Ok(Constant::Host(Host { shape: shape.clone(), values: Vec::new(), truth: false }));
         }
-        Ok(Constant::Float(backend::from_array(Array { shape: shape.clone(), values })))
+        Ok(Constant::Float(plain(shape.clone(), values)?))
     };
     if data_type == DataType::Float {
         return float(model.floats(tensor).map_err(words)?.into_owned());
@@ -61,7 +68,7 @@ pub(crate) fn from_node(node: &Node) -> Result<Constant, Problem> {
     if let Some(tensor) = node.attribute("value").and_then(|attribute| attribute.t.as_ref()) {
         return from_tensor(node.model, tensor);
     }
-    let float = |shape, values| Ok(Constant::Float(backend::from_array(Array { shape, values })));
+    let float = |shape, values| plain(shape, values).map(Constant::Float);
     if let Some(value) = node.float("value_float")? {
         return float(Vec::new(), vec![value]);
     }

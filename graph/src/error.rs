@@ -51,12 +51,6 @@ pub enum Error {
         /// What was looked at.
         what: String,
     },
-    /// Arithmetic that must not panic did.
-    #[error("{action} failed inside the tensor library")]
-    Panicked {
-        /// What was being done.
-        action: String,
-    },
     /// Data of the model cannot be read.
     #[error(transparent)]
     Model(#[from] adntn_onnx::Error),

@@ -29,19 +29,20 @@
 
 mod array;
 mod attributes;
-mod backend;
 mod broadcast;
 mod build;
 mod constants;
+mod convolution;
 mod error;
 mod frontier;
-mod guard;
 mod matrix;
 mod network;
+mod numeric;
 mod ops;
 mod order;
 mod pass;
 mod paths;
+mod pooling;
 mod tensor;
 mod value;
 

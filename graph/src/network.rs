@@ -5,12 +5,10 @@ use std::sync::Arc;
 
 use adntn_onnx::Model;
 
-use crate::backend;
 use crate::build::{Builder, leaf_values};
-use crate::guard::guarded;
 use crate::ops::Op;
 use crate::order::{exists, needed};
-use crate::tensor::Tensor;
+use crate::tensor::{Plain, Tensor};
 use crate::value::{Constant, Inputs, Value};
 use crate::{Array, Error, Pass};
 
@@ -182,17 +180,16 @@ impl Network {
     /// [`Error::NotFinite`] for an output with NaN or infinity.
     pub fn forward(&self, inputs: Vec<Array>, leaves: &[Arc<Array>]) -> Result<Pass, Error> {
         self.check_leaves(leaves)?;
-        let leaves: Vec<Tensor> = leaves.iter().map(|leaf| Tensor::leaf(backend::from_shared(leaf))).collect();
+        let leaves: Vec<Tensor> = leaves.iter().map(|leaf| Tensor::leaf(Plain::from_shared(leaf))).collect();
         let outputs = self.run(inputs, leaves.clone())?;
-        let arrays = self.arrays(&outputs)?;
-        let tensors = outputs
-            .into_iter()
+        let ends = outputs
+            .iter()
             .map(|value| match value {
-                Value::Float(tensor) => Some(tensor),
+                Value::Float(tensor) => tensor.node.clone(),
                 Value::Host(_) => None,
             })
             .collect();
-        Ok(Pass::new(self.trainable.clone(), arrays, tensors, leaves))
+        Ok(Pass::new(self.trainable.clone(), self.arrays(outputs)?, ends, leaves))
     }
 
     /// Runs forward without a tape.
@@ -201,9 +198,9 @@ impl Network {
     /// As for [`forward`](Self::forward).
     pub fn evaluate(&self, inputs: Vec<Array>, leaves: &[Arc<Array>]) -> Result<Vec<Array>, Error> {
         self.check_leaves(leaves)?;
-        let leaves = leaves.iter().map(|leaf| Tensor::constant(backend::from_shared(leaf))).collect();
+        let leaves = leaves.iter().map(|leaf| Tensor::constant(Plain::from_shared(leaf))).collect();
         let outputs = self.run(inputs, leaves)?;
-        self.arrays(&outputs)
+        self.arrays(outputs)
     }
 
     fn check_leaves(&self, leaves: &[Arc<Array>]) -> Result<(), Error> {
@@ -221,12 +218,12 @@ impl Network {
         Ok(())
     }
 
-    fn arrays(&self, outputs: &[Value]) -> Result<Vec<Array>, Error> {
-        let to_array = |value: &Value| match value {
-            Value::Float(tensor) => tensor.to_array(),
+    fn arrays(&self, outputs: Vec<Value>) -> Result<Vec<Array>, Error> {
+        let to_array = |value: Value| match value {
+            Value::Float(tensor) => tensor.value.into_array(),
             Value::Host(host) => host.to_array(),
         };
-        let arrays: Vec<Array> = guarded(|| "reading outputs".into(), || Ok(outputs.iter().map(to_array).collect()))?;
+        let arrays: Vec<Array> = outputs.into_iter().map(to_array).collect();
         for ((name, _), array) in self.outputs.iter().zip(&arrays) {
             if !all_finite(&array.values) {
                 return Err(Error::NotFinite { what: format!("output `{name}`") });
@@ -243,7 +240,7 @@ impl Network {
         let mut slots: Vec<Option<Value>> = vec![None; self.slots];
         for (given, array) in self.inputs.iter().zip(inputs) {
             array.check(&format!("input `{}`", given.name))?;
-            let value = Value::Float(Tensor::constant(backend::from_array(array)));
+            let value = Value::Float(Tensor::constant(Plain::from_array(array)));
             slots[given.slot] = Some(if given.integer { Value::Host(value.into_host()) } else { value });
         }
         for (leaf, tensor) in self.leaves.iter().zip(leaves) {
@@ -273,8 +270,7 @@ impl Network {
 
 impl Step {
     pub(crate) fn run(&self, mut inputs: Inputs) -> Result<Vec<Value>, Error> {
-        let action = || format!("{} ({})", self.node, self.op);
-        guarded(action, || (self.run)(&mut inputs).map_err(|problem| problem.at(&self.node, &self.op)))
+        (self.run)(&mut inputs).map_err(|problem| problem.at(&self.node, &self.op))
     }
 }
 

@@ -1,9 +1,8 @@
 //! What flows along the edges: float tensors, and integers and booleans kept on the host.
 
 use crate::Array;
-use crate::backend::{self, PlainTensor};
 use crate::error::{Problem, refuse};
-use crate::tensor::Tensor;
+use crate::tensor::{Plain, Tensor};
 
 /// Integers or booleans, row-major. Shapes, axes and indices are such: small, and never differentiated.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,7 +43,7 @@ impl Value {
         match self {
             Value::Float(tensor) => Ok(tensor),
             Value::Host(host) if host.values.is_empty() => refuse!("an empty input, where numbers are needed"),
-            Value::Host(host) => Ok(Tensor::constant(backend::from_array(host.to_array()))),
+            Value::Host(host) => Ok(Tensor::constant(Plain::from_array(host.to_array()))),
         }
     }
 
@@ -64,14 +63,14 @@ impl Value {
 /// A value that no leaf and no input changes, without a tape.
 #[derive(Clone, Debug)]
 pub(crate) enum Constant {
-    Float(PlainTensor),
+    Float(Plain),
     Host(Host),
 }
 
 impl Constant {
     pub(crate) fn of(value: Value) -> Constant {
         match value {
-            Value::Float(tensor) => Constant::Float(tensor.into_plain()),
+            Value::Float(tensor) => Constant::Float(tensor.value),
             Value::Host(host) => Constant::Host(host),
         }
     }

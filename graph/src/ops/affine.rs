@@ -1,66 +1,95 @@
-//! Gemm and MatMul: products with a matrix that is often the largest leaf.
+//! Gemm and MatMul.
 
-use burn_autodiff::checkpoint::base::Checkpointer;
-use burn_autodiff::checkpoint::strategy::NoCheckpointing;
-use burn_autodiff::grads::Gradients;
-use burn_autodiff::ops::{Backward, Ops, OpsKind};
-use burn_backend::ops::FloatTensorOps;
+use rayon::prelude::*;
 
+use super::elementwise::expand;
 use super::{Op, float};
 use crate::attributes::Node;
-use crate::backend::{Plain, PlainTensor, Taped};
+use crate::broadcast::broadcast;
 use crate::error::{Problem, refuse};
-use crate::matrix::multiply;
-use crate::tensor::Tensor;
+use crate::matrix::{Matrix, Target, multiply, multiply_into};
+use crate::tensor::{Node as Taped, Plain, Tensor, elements, sum_to};
 
-/// x·W (x: M×K, W: K×N) or x·Wᵀ (W: N×K).
-///
-/// The tape of a plain product gives dW as a transposed view where W entered transposed, and turning 64 MB of it round
-/// costs more than half the product. Here dW is made in the layout of W.
-fn product(x: Tensor, weight: Tensor, transposed: bool) -> Tensor {
-    let nodes = [x.0.node(), weight.0.node()];
-    let tracked = (x.is_tracked(), weight.is_tracked());
-    let (x, weight) = (x.into_plain(), weight.into_plain());
-    let output = multiply(x.clone(), turned(weight.clone(), transposed));
-    Tensor(match Product.prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {
-        OpsKind::Tracked(prepared) => {
-            let state = Factors { x: tracked.1.then_some(x), weight: tracked.0.then_some(weight), transposed };
-            prepared.finish(state, output)
-        }
-        OpsKind::UnTracked(prepared) => prepared.finish(output),
-    })
-}
-
-fn turned(matrix: PlainTensor, turn: bool) -> PlainTensor {
-    if turn { Plain::float_swap_dims(matrix, 0, 1) } else { matrix }
-}
-
-#[derive(Debug)]
-struct Product;
-
-/// What the backward pass needs: each factor only where the other one has a gradient.
-#[derive(Clone, Debug)]
-struct Factors {
-    x: Option<PlainTensor>,
-    weight: Option<PlainTensor>,
-    transposed: bool,
-}
-
-impl Backward<Plain, 2> for Product {
-    type State = Factors;
-
-    fn backward(self, ops: Ops<Factors, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let Factors { x, weight, transposed } = ops.state;
-        let grad = grads.consume::<Plain>(&ops.node);
-        let [x_node, weight_node] = ops.parents;
-        if let (Some(node), Some(x)) = (weight_node, x) {
-            let (left, right) = if transposed { (grad.clone(), x) } else { (x, grad.clone()) };
-            grads.register::<Plain>(node.id, multiply(turned(left, true), right));
-        }
-        if let (Some(node), Some(weight)) = (x_node, weight) {
-            grads.register::<Plain>(node.id, multiply(grad, turned(weight, !transposed)));
-        }
+/// a·b, or with the transposes of matrices that are turned. Gradients have the layout of the factors.
+fn product(a: Tensor, turn_a: bool, b: Tensor, turn_b: bool) -> Tensor {
+    fn matrix(tensor: &Plain, turn: bool) -> Matrix<'_> {
+        let columns = tensor.shape().last().copied().unwrap_or(1);
+        Matrix::new(tensor.values(), tensor.len() / columns, columns).turned_if(turn)
     }
+    let values = multiply(matrix(&a.value, turn_a), matrix(&b.value, turn_b));
+    let rows = a.value.shape()[usize::from(turn_a)];
+    let shape = vec![rows, values.len() / rows];
+    let (a_shape, b_shape) = (a.shape(), b.shape());
+    let saved_a = b.node.is_some().then_some(a.value);
+    let saved_b = a.node.is_some().then_some(b.value);
+    let node = Taped::record(vec![a.node, b.node], move |gradient, parents| {
+        if let Some(a) = saved_a {
+            let (a, gradient) = (matrix(&a, turn_a), matrix(&gradient, false));
+            let values = if turn_b { multiply(gradient.turned(), a) } else { multiply(a.turned(), gradient) };
+            parents.give(1, Plain::new(b_shape, values));
+        }
+        if let Some(b) = saved_b {
+            let (b, gradient) = (matrix(&b, turn_b), matrix(&gradient, false));
+            let values = if turn_a { multiply(b, gradient.turned()) } else { multiply(gradient, b.turned()) };
+            parents.give(0, Plain::new(a_shape, values));
+        }
+    });
+    Tensor { value: Plain::new(shape, values), node }
+}
+
+/// Products of the last two axes of tensors of the same rank; the others broadcast to `batch`.
+fn products(a: Tensor, b: Tensor, batch: &[usize]) -> Result<Tensor, Problem> {
+    let (a_shape, b_shape) = (a.shape(), b.shape());
+    let outer = batch.len();
+    let (rows, inner, columns) = (a_shape[outer], a_shape[outer + 1], b_shape[outer + 1]);
+    let whole = |rows: usize, columns: usize| batch.iter().copied().chain([rows, columns]).collect::<Vec<_>>();
+    let shape = whole(rows, columns);
+    elements(&shape)?;
+    // Which matrix of a factor each product takes.
+    let taken = |own: &[usize]| {
+        let all: Vec<usize> = (0..own[..outer].iter().product()).collect();
+        expand(&all, &own[..outer], batch)
+    };
+    let (of_a, of_b) = (taken(&a_shape), taken(&b_shape));
+    let values = each(&shape, |number| {
+        let left = Matrix::new(&a.value.values()[of_a[number] * rows * inner..], rows, inner);
+        (left, Matrix::new(&b.value.values()[of_b[number] * inner * columns..], inner, columns))
+    });
+    let (a_whole, b_whole) = (whole(rows, inner), whole(inner, columns));
+    elements(&a_whole)?;
+    elements(&b_whole)?;
+    let saved_a = b.node.is_some().then_some(a.value);
+    let saved_b = a.node.is_some().then_some(b.value);
+    let node = Taped::record(vec![a.node, b.node], move |gradient, parents| {
+        let of = |number: usize| Matrix::new(&gradient.values()[number * rows * columns..], rows, columns);
+        if let Some(a) = saved_a {
+            let left = |number: usize| Matrix::new(&a.values()[of_a[number] * rows * inner..], rows, inner);
+            let slopes = each(&b_whole, |number| (left(number).turned(), of(number)));
+            parents.give(1, sum_to(Plain::new(b_whole, slopes), &b_shape));
+        }
+        if let Some(b) = saved_b {
+            let right = |number: usize| Matrix::new(&b.values()[of_b[number] * inner * columns..], inner, columns);
+            let slopes = each(&a_whole, |number| (of(number), right(number).turned()));
+            parents.give(0, sum_to(Plain::new(a_whole, slopes), &a_shape));
+        }
+    });
+    Ok(Tensor { value: Plain::new(shape, values), node })
+}
+
+/// The products of many pairs of matrices, one after the other. The last two axes of `shape` are those of a product.
+fn each<'a>(shape: &[usize], factors: impl Fn(usize) -> (Matrix<'a>, Matrix<'a>) + Sync) -> Vec<f32> {
+    let columns = shape.last().copied().unwrap_or(1);
+    let size: usize = shape.iter().rev().take(2).product();
+    let mut values = vec![0.0; shape.iter().product()];
+    if values.len() == size {
+        let (a, b) = factors(0);
+        return multiply(a, b);
+    }
+    values.par_chunks_mut(size).enumerate().for_each(|(number, values)| {
+        let (a, b) = factors(number);
+        multiply_into(Target { values, step: columns, add: false }, a, b);
+    });
+    values
 }
 
 /// alpha·A·B + beta·C, A and B each possibly transposed; C broadcasts to M×N.
@@ -72,13 +101,12 @@ pub(super) fn gemm(node: &Node) -> Result<Op, Problem> {
         if a.rank() != 2 || b.rank() != 2 {
             refuse!("factors {:?} and {:?} must be matrices", a.shape(), b.shape());
         }
-        let a = if turn_a { a.permute(&[1, 0]) } else { a };
-        let (rows, inner) = (a.shape()[0], a.shape()[1]);
+        let (rows, inner) = if turn_a { (a.shape()[1], a.shape()[0]) } else { (a.shape()[0], a.shape()[1]) };
         let (b_inner, columns) = if turn_b { (b.shape()[1], b.shape()[0]) } else { (b.shape()[0], b.shape()[1]) };
         if inner != b_inner {
             refuse!("factors {:?} and {:?} do not fit", a.shape(), b.shape());
         }
-        let y = product(a, b, turn_b).times(alpha);
+        let y = product(a, turn_a, b, turn_b).times(alpha);
         let Some(c) = c.filter(|_| beta != 0.0) else { return Ok(y) };
         let y = y.add(c.times(beta))?;
         if y.shape() != [rows, columns] {
@@ -104,14 +132,13 @@ pub(super) fn matmul() -> Op {
         if inner != b_inner {
             refuse!("factors {a_shape:?} and {b_shape:?} do not fit");
         }
-        let batch = crate::broadcast::broadcast(&left[..left.len() - 2], &right[..right.len() - 2])?;
+        let batch = broadcast(&left[..left.len() - 2], &right[..right.len() - 2])?;
         let y = if right.len() == 2 {
             let flat = left.iter().product::<usize>() / inner;
-            product(a.reshape(&[flat, inner])?, b, false)
+            product(a.reshape(&[flat, inner])?, false, b, false)
         } else {
             let rank = left.len().max(right.len());
-            let (a, b) = (a.with_rank(rank)?, b.with_rank(rank)?);
-            Tensor(Taped::float_matmul(a.0, b.0))
+            products(a.with_rank(rank)?, b.with_rank(rank)?, &batch)?
         };
         let mut shape = batch;
         shape.extend(Some(rows).filter(|_| a_shape.len() > 1));

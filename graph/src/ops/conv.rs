@@ -1,28 +1,48 @@
 //! Conv and its transpose.
 
-use burn_backend::ops::{ConvOptions, ConvTransposeOptions, ModuleOps};
-
 use super::window::{self, Attributes, Window};
 use super::{Op, float};
 use crate::attributes::Node;
-use crate::backend::{Taped, TapedTensor};
+use crate::convolution::{Geometry, gradient_of_image, gradient_of_weight, outputs};
 use crate::error::{Problem, refuse};
-use crate::tensor::Tensor;
+use crate::tensor::{Node as Taped, Plain, Tensor, elements, sum_to};
 
 fn groups(node: &Node) -> Result<usize, Problem> {
     match usize::try_from(node.int_or("group", 1)?) {
-        Ok(groups) if groups > 0 => Ok(groups),
+        Ok(groups) if (1..=window::MOST).contains(&groups) => Ok(groups),
         _ => refuse!("the number of groups must be positive"),
     }
 }
 
-fn array<const N: usize, T: Copy + Default>(values: &[T]) -> [T; N] {
-    std::array::from_fn(|axis| values.get(axis).copied().unwrap_or_default())
+/// Values along one to three axes as along three, with `neutral` for those in front.
+fn three(values: impl ExactSizeIterator<Item = usize>, neutral: usize) -> [usize; 3] {
+    let mut all = [neutral; 3];
+    let missing = 3_usize.saturating_sub(values.len());
+    all.iter_mut().skip(missing).zip(values).for_each(|(place, value)| *place = value);
+    all
 }
 
-fn options<const N: usize>(window: &Window, groups: usize) -> ConvOptions<N> {
-    let begins: Vec<usize> = window.pads.iter().map(|pad| pad.0).collect();
-    ConvOptions::new(array(&window.strides), array(&begins), array(&window.dilations), groups)
+/// The sizes of a convolution of an image, N×C×spatial, with a weight, O×(C/groups)×kernel, to N×O×output.
+fn geometry(image: &[usize], weight: &[usize], groups: usize, window: &Window) -> Geometry {
+    Geometry {
+        samples: image[0],
+        groups,
+        inputs: weight[1],
+        outputs: weight[0] / groups,
+        extent: three(image[2..].iter().copied(), 1),
+        kernel: three(weight[2..].iter().copied(), 1),
+        strides: three(window.strides.iter().copied(), 1),
+        dilations: three(window.dilations.iter().copied(), 1),
+        begin: three(window.pads.iter().map(|pad| pad.0), 0),
+        output: three(window.output.iter().copied(), 1),
+    }
+}
+
+/// The sum of a gradient, N×O×places, for every filter.
+fn gradient_of_bias(gradient: &Plain) -> Plain {
+    let [samples, filters] = [gradient.shape()[0], gradient.shape()[1]];
+    let places = gradient.len() / (samples * filters);
+    sum_to(gradient.clone().with_shape(&[samples, filters, places]), &[1, filters, 1]).with_shape(&[filters])
 }
 
 /// x: N×C×spatial, weight: O×(C/groups)×kernel, bias: O; 1 to 3 spatial axes.
@@ -44,20 +64,29 @@ pub(super) fn conv(node: &Node) -> Result<Op, Problem> {
             refuse!("input {from:?} and weight {shape:?} in {groups} groups");
         }
         check_bias(bias.as_ref(), shape[0])?;
-        let mut window = attributes.over(&from[2..], &shape[2..])?;
-        let x = if window.is_symmetric() {
-            x
-        } else {
-            let padded = x.pad(&window.tensor_pads(), 0.0);
-            window.pads.fill((0, 0));
-            padded
-        };
-        let bias = bias.map(|bias| bias.0);
-        Ok(Tensor(match shape.len() - 2 {
-            1 => Taped::conv1d(x.0, weight.0, bias, options(&window, groups)),
-            2 => Taped::conv2d(x.0, weight.0, bias, options(&window, groups)),
-            _ => Taped::conv3d(x.0, weight.0, bias, options(&window, groups)),
-        }))
+        let window = attributes.over(&from[2..], &shape[2..])?;
+        let geometry = geometry(&from, &shape, groups, &window);
+        let output: Vec<usize> = [from[0], shape[0]].iter().chain(&window.output).copied().collect();
+        elements(&output)?;
+        let (bias, bias_node) = bias.map_or((None, None), |bias| (Some(bias.value), bias.node));
+        let bias = bias.as_ref().map(Plain::values);
+        let values = outputs(&geometry, x.value.values(), weight.value.values(), bias);
+        let saved_x = weight.node.is_some().then_some(x.value);
+        let saved_weight = x.node.is_some().then_some(weight.value);
+        let node = Taped::record(vec![x.node, weight.node, bias_node], move |gradient, parents| {
+            if parents.want(2) {
+                parents.give(2, gradient_of_bias(&gradient));
+            }
+            if let Some(x) = saved_x {
+                let values = gradient_of_weight(&geometry, x.values(), gradient.values());
+                parents.give(1, Plain::new(shape, values));
+            }
+            if let Some(weight) = saved_weight {
+                let values = gradient_of_image(&geometry, gradient.values(), weight.values());
+                parents.give(0, Plain::new(from, values));
+            }
+        });
+        Ok(Tensor { value: Plain::new(output, values), node })
     }))
 }
 
@@ -65,18 +94,6 @@ fn check_bias(bias: Option<&Tensor>, channels: usize) -> Result<(), Problem> {
     match bias.map(Tensor::shape) {
         Some(shape) if shape != [channels] => refuse!("bias {shape:?} for {channels} channels"),
         _ => Ok(()),
-    }
-}
-
-/// The whole transposed convolution, without padding.
-fn transpose_2_or_3(x: TapedTensor, weight: TapedTensor, window: &Window, groups: usize) -> TapedTensor {
-    fn whole<const N: usize>(window: &Window, groups: usize) -> ConvTransposeOptions<N> {
-        ConvTransposeOptions::new(array(&window.strides), [0; N], [0; N], array(&window.dilations), groups)
-    }
-    match window.kernel.len() {
-        1 => Taped::conv_transpose1d(x, weight, None, whole(window, groups)),
-        2 => Taped::conv_transpose2d(x, weight, None, whole(window, groups)),
-        _ => Taped::conv_transpose3d(x, weight, None, whole(window, groups)),
     }
 }
 
@@ -104,7 +121,7 @@ pub(super) fn conv_transpose(node: &Node) -> Result<Op, Problem> {
         let rank = shape.len() - 2;
         let ones = || vec![1; rank];
         let extra: Vec<usize> = match &extra {
-            Some(extra) => extra.iter().map(|&more| usize::try_from(more).unwrap_or(0)).collect(),
+            Some(extra) => extra.iter().map(|&more| more.clamp(0, window::MOST as i64) as usize).collect(),
             None => vec![0; rank],
         };
         let mut window = Window {
@@ -112,15 +129,13 @@ pub(super) fn conv_transpose(node: &Node) -> Result<Op, Problem> {
             strides: strides.clone().unwrap_or_else(ones),
             dilations: dilations.clone().unwrap_or_else(ones),
             pads: window::pairs(&given_pads.clone().unwrap_or_else(|| vec![0; 2 * rank])),
-            overhang: vec![0; rank],
             output: ones(),
         };
         let lengths = [window.strides.len(), window.dilations.len(), window.pads.len(), extra.len()];
         if lengths != [rank; 4] || target.as_ref().is_some_and(|target| target.len() != rank) {
             refuse!("strides, dilations, pads or output shape do not fit {rank} spatial axes");
         }
-        let mut crop = vec![(0, from[0]), (0, channels)];
-        let mut grow = vec![(0, 0); 2];
+        let mut output = vec![from[0], channels];
         for axis in 0..rank {
             let whole = (from[axis + 2] - 1) * window.strides[axis] + window.reach(axis);
             let wanted = match (&target, auto.as_str()) {
@@ -141,11 +156,26 @@ pub(super) fn conv_transpose(node: &Node) -> Result<Op, Problem> {
             if begin + end >= whole + extra[axis] {
                 refuse!("padding {:?} leaves nothing", window.pads);
             }
-            let end = whole + extra[axis] - end;
-            crop.push((begin, end.min(whole)));
-            grow.push((0, end.saturating_sub(whole)));
+            output.push(whole + extra[axis] - end - begin);
         }
-        let y = Tensor(transpose_2_or_3(x.0, weight.0, &window, groups)).crop(&crop).pad(&grow, 0.0);
+        elements(&output)?;
+        // The gradient of the image of a convolution that goes from the output to the input.
+        window.output = from[2..].to_vec();
+        let geometry = geometry(&output, &shape, groups, &window);
+        let values = gradient_of_image(&geometry, x.value.values(), weight.value.values());
+        let saved_x = weight.node.is_some().then_some(x.value);
+        let saved_weight = x.node.is_some().then_some(weight.value);
+        let node = Taped::record(vec![x.node, weight.node], move |gradient, parents| {
+            if let Some(x) = saved_x {
+                let values = gradient_of_weight(&geometry, gradient.values(), x.values());
+                parents.give(1, Plain::new(shape, values));
+            }
+            if let Some(weight) = saved_weight {
+                let values = outputs(&geometry, gradient.values(), weight.values(), None);
+                parents.give(0, Plain::new(from, values));
+            }
+        });
+        let y = Tensor { value: Plain::new(output, values), node };
         let Some(bias) = bias else { return Ok(y) };
         let along: Vec<usize> = std::iter::once(channels).chain(ones()).collect();
         y.add(bias.reshape(&along)?)

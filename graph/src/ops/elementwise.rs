@@ -1,15 +1,11 @@
 //! Arithmetic, comparison and choice, with numpy's broadcasting. Integers are computed as integers.
 
-use burn_backend::TensorData;
-use burn_backend::ops::{ActivationOps, BoolTensorOps, FloatTensorOps};
-use burn_flex::FlexDevice;
-
+use super::activation::Abs;
 use super::{Op, float, single};
 use crate::attributes::Node;
-use crate::backend::{Taped, shape as extents};
 use crate::broadcast::{broadcast, with_rank};
 use crate::error::{Problem, refuse};
-use crate::tensor::Tensor;
+use crate::tensor::{Node as Taped, Plain, Tensor, combine, curve, pair};
 use crate::value::{Host, Inputs, Value};
 
 /// Add, Sub, Mul, Div.
@@ -31,9 +27,8 @@ fn binary(a: Value, b: Value, op: &str) -> Result<Value, Problem> {
         "Sub" => a.sub(b)?,
         "Mul" => a.mul(b)?,
         "Div" => a.div(b)?,
-        // One of the two gets the gradient where they are equal.
-        "Max" => a.clone().add(b.sub(a)?.map(Taped::relu))?,
-        "Min" => a.clone().sub(a.sub(b)?.map(Taped::relu))?,
+        "Max" => a.max(b)?,
+        "Min" => a.min(b)?,
         _ => return Err(Problem::Unsupported),
     }))
 }
@@ -106,6 +101,11 @@ pub(super) fn variadic(node: &Node) -> Op {
     })
 }
 
+/// x to a fixed power.
+#[derive(Clone, Copy)]
+pub(super) struct Power(pub f32);
+curve!(impl Power, Argument, |Power(n), x| x.powf(n), |Power(n), x| if n == 0.0 { 0.0 } else { n * x.powf(n - 1.0) });
+
 /// x^y; negative bases have a gradient where y is one number without a gradient.
 pub(super) fn pow() -> Op {
     float(|inputs| {
@@ -118,7 +118,7 @@ pub(super) fn pow() -> Op {
         if exponent == 2.0 {
             return x.clone().mul(x);
         }
-        Ok(x.map(|x| Taped::float_powf_scalar(x, f64::from(exponent).into())))
+        Ok(x.map(Power(exponent)))
     })
 }
 
@@ -128,7 +128,7 @@ pub(super) fn sign(node: &Node) -> Op {
     single(move |inputs| {
         Ok(match inputs.value(0)? {
             Value::Float(x) if negate => Value::Float(x.times(-1.0)),
-            Value::Float(x) => Value::Float(x.map(Taped::float_abs)),
+            Value::Float(x) => Value::Float(x.map(Abs)),
             Value::Host(mut host) => {
                 let f = if negate { i64::wrapping_neg } else { i64::wrapping_abs };
                 host.values.iter_mut().for_each(|value| *value = f(*value));
@@ -193,8 +193,27 @@ pub(super) fn choose() -> Op {
             return Ok(Value::Host(Host { shape, values, truth: a.truth && b.truth }));
         }
         let (a, b) = (a.into_float()?.expand(&shape)?, b.into_float()?.expand(&shape)?);
-        let truths: Vec<bool> = condition.iter().map(|&value| value != 0).collect();
-        let mask = Taped::bool_from_data(TensorData::new(truths, extents(&shape)), &FlexDevice);
-        Ok(Value::Float(Tensor(Taped::float_mask_where(b.0, mask, a.0))))
+        let mask = condition.iter().map(|&value| f32::from(value != 0)).collect();
+        Ok(Value::Float(chosen(a, b, Plain::new(shape, mask))))
     })
+}
+
+/// a where the mask is not zero, b elsewhere; all three of the same shape.
+fn chosen(a: Tensor, b: Tensor, mask: Plain) -> Tensor {
+    pair!(Kept, |value, mask| if mask == 0.0 { 0.0 } else { value });
+    pair!(Dropped, |value, mask| if mask == 0.0 { value } else { 0.0 });
+    // One of the two is zero everywhere.
+    pair!(Joined, |a, b| a + b);
+    let a_value = combine(a.value, mask.clone(), Kept);
+    let b_value = combine(b.value, mask.clone(), Dropped);
+    let value = combine(a_value, b_value, Joined);
+    let node = Taped::record(vec![a.node, b.node], move |gradient, parents| {
+        if parents.want(1) {
+            parents.give(1, combine(gradient.clone(), mask.clone(), Dropped));
+        }
+        if parents.want(0) {
+            parents.give(0, combine(gradient, mask, Kept));
+        }
+    });
+    Tensor { value, node }
 }

@@ -1,17 +1,18 @@
 //! Normalisations.
 
-use burn_backend::ops::FloatTensorOps;
-
+use super::elementwise::Power;
 use super::{Op, float};
 use crate::attributes::Node;
-use crate::backend::Taped;
 use crate::broadcast;
 use crate::error::{Problem, refuse};
-use crate::tensor::Tensor;
+use crate::tensor::parallel::pieces;
+use crate::tensor::{Node as Taped, Plain, Tensor, curve};
+
+curve!(ReciprocalRoot, Value, |x| 1.0 / x.sqrt(), |y| -0.5 * y * y * y);
 
 /// 1/√(variance + ε)
 fn reciprocal_root(variance: Tensor, epsilon: f32) -> Tensor {
-    variance.plus(epsilon).map(|sum| Taped::float_recip(Taped::float_sqrt(sum)))
+    variance.plus(epsilon).map(ReciprocalRoot)
 }
 
 /// C as 1×C×1×…, to go along the second of `rank` axes.
@@ -51,9 +52,10 @@ pub(super) fn batch(node: &Node) -> Result<Op, Problem> {
 
 /// (x − mean)/√(variance + ε) over `axes`.
 fn standardise(x: Tensor, axes: &[usize], epsilon: f32) -> Result<Tensor, Problem> {
+    let count: usize = axes.iter().map(|&axis| x.value.shape()[axis]).product();
     let mean = x.clone().mean(axes);
     let centred = x.sub(mean)?;
-    let variance = centred.clone().mul(centred.clone())?.mean(axes);
+    let variance = centred.clone().sum_of_squares(axes).times(1.0 / count as f32);
     centred.mul(reciprocal_root(variance, epsilon))
 }
 
@@ -131,16 +133,28 @@ pub(super) fn local_response(node: &Node) -> Result<Op, Problem> {
         if shape.len() < 2 || size > 1 << 16 {
             refuse!("{size} channels around each of {shape:?}");
         }
-        let mut pads = vec![(0, 0); shape.len()];
-        pads[1] = (size / 2, size / 2);
-        let squares = x.clone().mul(x.clone())?.pad(&pads, 0.0);
-        let shifted = |by: usize| {
-            let mut ranges: Vec<(usize, usize)> = shape.iter().map(|&extent| (0, extent)).collect();
-            ranges[1] = (by, by + shape[1]);
-            squares.clone().crop(&ranges)
-        };
-        let sum = (1..size).try_fold(shifted(0), |sum, by| sum.add(shifted(by)))?;
-        let base = sum.times(alpha / size as f32).plus(bias);
-        x.mul(base.map(|base| Taped::float_powf_scalar(base, f64::from(-beta).into())))
+        let sum = around(x.clone().mul(x.clone())?, size / 2);
+        x.mul(sum.times(alpha / size as f32).plus(bias).map(Power(-beta)))
     }))
+}
+
+/// The sum of each element and those of `reach` channels before and after it. x: N×C×….
+fn around(x: Tensor, reach: usize) -> Tensor {
+    fn sums(x: &Plain, reach: usize) -> Plain {
+        let (channels, inner) = (x.shape()[1], x.shape()[2..].iter().product::<usize>());
+        let mut values = vec![0.0; x.len()];
+        pieces(&mut values, channels * inner, |start, sample| {
+            for (channel, sum) in sample.chunks_mut(inner).enumerate() {
+                for near in channel.saturating_sub(reach)..=(channel + reach).min(channels - 1) {
+                    let row = &x.values()[start + near * inner..][..inner];
+                    sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+                }
+            }
+        });
+        Plain::new(x.shape().to_vec(), values)
+    }
+    let value = sums(&x.value, reach);
+    // Each element is near those that are near it.
+    let node = Taped::record(vec![x.node], move |gradient, parents| parents.give(0, sums(&gradient, reach)));
+    Tensor { value, node }
 }

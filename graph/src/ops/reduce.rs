@@ -1,13 +1,11 @@
 //! Reductions over axes.
 
-use burn_backend::ops::FloatTensorOps;
-
+use super::activation::{Abs, Exp, Log, Sqrt};
 use super::{Op, single};
 use crate::attributes::Node;
-use crate::backend::Taped;
 use crate::broadcast;
 use crate::error::{Problem, refuse};
-use crate::tensor::Tensor;
+use crate::tensor::{Node as Taped, Plain, Tensor};
 use crate::value::{Host, Value};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,34 +61,52 @@ pub(super) fn reduce(node: &Node) -> Result<Op, Problem> {
 }
 
 fn floats(x: Tensor, axes: &[usize], kind: Kind) -> Result<Tensor, Problem> {
-    let maximum = |x: Tensor| axes.iter().fold(x, |x, &axis| x.map(|x| Taped::float_max_dim(x, axis)));
     Ok(match kind {
         Kind::Sum => x.sum(axes),
         Kind::Mean => x.mean(axes),
-        Kind::Max => maximum(x),
-        Kind::Min => maximum(x.times(-1.0)).times(-1.0),
-        Kind::Prod => axes.iter().try_fold(x, |x, &axis| product(x, axis))?,
-        Kind::L1 => x.map(Taped::float_abs).sum(axes),
-        Kind::L2 => x.clone().mul(x)?.sum(axes).map(Taped::float_sqrt),
-        Kind::SumSquare => x.clone().mul(x)?.sum(axes),
-        Kind::LogSum => x.sum(axes).map(Taped::float_log),
+        Kind::Max => x.largest(axes),
+        Kind::Min => x.times(-1.0).largest(axes).times(-1.0),
+        Kind::Prod => axes.iter().fold(x, |x, &axis| product(x, axis)),
+        Kind::L1 => x.map(Abs).sum(axes),
+        Kind::L2 => x.sum_of_squares(axes).map(Sqrt),
+        Kind::SumSquare => x.sum_of_squares(axes),
+        Kind::LogSum => x.sum(axes).map(Log),
         Kind::LogSumExp => {
             // The largest is taken out as a constant: it cancels in the gradient.
-            let largest = Tensor::constant(maximum(Tensor::constant(x.clone().into_plain())).into_plain());
-            x.sub(largest.clone())?.map(Taped::float_exp).sum(axes).map(Taped::float_log).add(largest)?
+            let largest = Tensor::constant(x.value.clone()).largest(axes);
+            x.sub(largest.clone())?.map(Exp).sum(axes).map(Log).add(largest)?
         }
     })
 }
 
-/// Factor by factor, which has a gradient for zeros and negative numbers too.
-fn product(x: Tensor, axis: usize) -> Result<Tensor, Problem> {
-    let shape = x.shape();
-    let slice = |at: usize| {
-        let whole = shape.iter().map(|&extent| (0, extent));
-        let ranges: Vec<_> = whole.enumerate().map(|(a, range)| if a == axis { (at, at + 1) } else { range }).collect();
-        x.clone().crop(&ranges)
-    };
-    (1..shape[axis]).try_fold(slice(0), |total, at| total.mul(slice(at)))
+/// The product along an axis, which stays with extent one. Its gradient takes the factors before and after each, so that
+/// it holds for zeros too.
+fn product(x: Tensor, axis: usize) -> Tensor {
+    let Tensor { value, node } = x;
+    let from = value.shape().to_vec();
+    let (extent, inner) = (from[axis], from[axis + 1..].iter().product::<usize>());
+    let place = move |line: usize, at: usize| (line / inner * extent + at) * inner + line % inner;
+    let mut shape = from.clone();
+    shape[axis] = 1;
+    let along = |line: usize| (0..extent).map(|at| value.values()[place(line, at)]).product();
+    let values = (0..shape.iter().product()).map(along).collect();
+    let node = Taped::record(vec![node], move |gradient, parents| {
+        let mut slopes = vec![0.0; value.len()];
+        for (line, &gradient) in gradient.values().iter().enumerate() {
+            let mut before = gradient;
+            for at in (0..extent).map(|at| place(line, at)) {
+                slopes[at] = before;
+                before *= value.values()[at];
+            }
+            let mut after = 1.0;
+            for at in (0..extent).rev().map(|at| place(line, at)) {
+                slopes[at] *= after;
+                after *= value.values()[at];
+            }
+        }
+        parents.give(0, Plain::new(from, slopes));
+    });
+    Tensor { value: Plain::new(shape, values), node }
 }
 
 fn integers(host: Host, axes: &[usize], kind: Kind) -> Result<Host, Problem> {

@@ -1,16 +1,10 @@
 //! Elements picked along axes: Slice, Gather, Split, Tile, and padding by elements of the input.
 
-use burn_backend::TensorData;
-use burn_backend::ops::{FloatTensorOps, IntTensorOps};
-use burn_flex::FlexDevice;
-
 use super::shape::reshaped;
 use super::{Op, single};
 use crate::attributes::Node;
-use crate::backend::{Plain, Taped};
 use crate::broadcast;
 use crate::error::{Problem, refuse};
-use crate::tensor::Tensor;
 use crate::value::{Host, Value};
 
 /// The elements `indices` along `axis`, each in range, in this order.
@@ -26,11 +20,7 @@ pub(super) fn select(value: Value, axis: usize, indices: &[usize]) -> Result<Val
             ranges[axis] = (indices[0], indices[0] + indices.len());
             Ok(Value::Float(tensor.crop(&ranges)))
         }
-        Value::Float(tensor) => {
-            let places: Vec<i64> = indices.iter().map(|&index| index as i64).collect();
-            let places = Plain::int_from_data(TensorData::new(places, [indices.len()]), &FlexDevice);
-            Ok(Value::Float(Tensor(Taped::float_select(tensor.0, axis, places))))
-        }
+        Value::Float(tensor) => tensor.select(axis, indices.to_vec()).map(Value::Float),
         Value::Host(host) => {
             let outer: usize = shape[..axis].iter().product();
             let inner: usize = shape[axis + 1..].iter().product();
@@ -187,7 +177,7 @@ pub(super) fn pad(node: &Node) -> Result<Op, Problem> {
         if around.iter().all(|&pad| pad == (0, 0)) {
             return Ok(x);
         }
-        Ok(Value::Float(x.into_float()?.pad(&around, fill)))
+        x.into_float()?.pad(&around, fill).map(Value::Float)
     }))
 }
 

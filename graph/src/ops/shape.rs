@@ -1,11 +1,8 @@
 //! Operators that move values without changing them.
 
-use burn_backend::ops::FloatTensorOps;
-
 use super::elementwise;
 use super::{Op, single};
 use crate::attributes::Node;
-use crate::backend::Taped;
 use crate::broadcast;
 use crate::error::{Problem, refuse};
 use crate::tensor::Tensor;
@@ -218,8 +215,8 @@ pub(super) fn concat(node: &Node) -> Result<Op, Problem> {
             }
             return Ok(Value::Host(Host { shape, values, truth }));
         }
-        let tensors = some.into_iter().map(|part| part.into_float().map(|tensor| tensor.0));
-        Ok(Value::Float(Tensor(Taped::float_cat(tensors.collect::<Result<_, _>>()?, axis))))
+        let tensors = some.into_iter().map(Value::into_float).collect::<Result<_, _>>()?;
+        Tensor::concat(tensors, axis).map(Value::Float)
     }))
 }
 

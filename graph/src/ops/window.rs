@@ -29,18 +29,20 @@ pub(crate) struct Window {
     pub dilations: Vec<usize>,
     /// Declared padding, before and after each axis.
     pub pads: Vec<(usize, usize)>,
-    /// Further padding at the end, so that rounding up finds values.
-    pub overhang: Vec<usize>,
     pub output: Vec<usize>,
 }
+
+/// The largest stride, padding and so on: sums and products of two of them and an extent are numbers still.
+pub(crate) const MOST: usize = 1 << 30;
 
 /// Positive integers, as strides and kernels are.
 pub(crate) fn positive(node: &Node, name: &str) -> Result<Option<Vec<usize>>, Problem> {
     let Some(given) = node.ints(name)? else { return Ok(None) };
-    let found: Option<Vec<usize>> = given.iter().map(|&n| usize::try_from(n).ok().filter(|&n| n > 0)).collect();
+    let found: Option<Vec<usize>> =
+        given.iter().map(|&n| usize::try_from(n).ok().filter(|n| (1..=MOST).contains(n))).collect();
     match found {
         Some(found) => Ok(Some(found)),
-        None => refuse!("attribute {name} is {given:?}, which must be positive"),
+        None => refuse!("attribute {name} is {given:?}, which must be positive and below 2³⁰"),
     }
 }
 
@@ -53,9 +55,9 @@ pub(crate) fn pairs(pads: &[usize]) -> Vec<(usize, usize)> {
 /// Padding of a node that is not negative.
 pub(crate) fn pads(node: &Node) -> Result<Option<Vec<usize>>, Problem> {
     let Some(given) = node.ints("pads")? else { return Ok(None) };
-    match given.iter().map(|&pad| usize::try_from(pad).ok()).collect() {
+    match given.iter().map(|&pad| usize::try_from(pad).ok().filter(|&pad| pad <= MOST)).collect() {
         Some(pads) => Ok(Some(pads)),
-        None => refuse!("negative padding {given:?}"),
+        None => refuse!("padding {given:?}, which must be positive and below 2³⁰"),
     }
 }
 
@@ -89,14 +91,7 @@ impl Attributes {
         if kernel.contains(&0) {
             refuse!("a kernel without elements");
         }
-        let mut window = Window {
-            kernel: kernel.to_vec(),
-            strides,
-            dilations,
-            pads: pairs(&pads),
-            overhang: vec![0; rank],
-            output: ones(),
-        };
+        let mut window = Window { kernel: kernel.to_vec(), strides, dilations, pads: pairs(&pads), output: ones() };
         for (axis, &extent) in spatial.iter().enumerate() {
             self.place(&mut window, axis, extent)?;
         }
@@ -126,7 +121,6 @@ impl Attributes {
             output += 1;
         }
         window.output[axis] = output;
-        window.overhang[axis] = ((output - 1) * stride + reach).saturating_sub(padded);
         Ok(())
     }
 }
@@ -135,16 +129,5 @@ impl Window {
     /// Extent of the kernel along an axis, dilation included.
     pub(crate) fn reach(&self, axis: usize) -> usize {
         (self.kernel[axis] - 1) * self.dilations[axis] + 1
-    }
-
-    /// Whether the same number of elements is padded before and after every axis.
-    pub(crate) fn is_symmetric(&self) -> bool {
-        self.pads.iter().all(|(begin, end)| begin == end) && self.overhang.iter().all(|&over| over == 0)
-    }
-
-    /// Padding of a whole tensor N×C×spatial, overhang included.
-    pub(crate) fn tensor_pads(&self) -> Vec<(usize, usize)> {
-        let spatial = self.pads.iter().zip(&self.overhang).map(|(&(begin, end), &over)| (begin, end + over));
-        [(0, 0); 2].into_iter().chain(spatial).collect()
     }
 }
