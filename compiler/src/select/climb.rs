@@ -12,6 +12,7 @@ use adntn_passes::LayerKind;
 use super::{Choice, Search};
 use crate::endtoend::{Ladder, Rung, RungKind, Taught};
 use crate::error::Error;
+use crate::layer::Key;
 use crate::observer::Event;
 use crate::report::StopReason;
 
@@ -20,11 +21,13 @@ use crate::report::StopReason;
 const FEWEST: usize = 1 << 13;
 const THIN: usize = 16;
 /// Bytes of a network as a share of those of what stands there, one attempt after the other.
-const NETWORK_SHARES: [f64; 2] = [0.5, 0.8];
+const NETWORK_SHARES: [f64; 2] = [0.4, 0.8];
 /// Fewest parameters of a first network.
 const FEWEST_PARAMETERS: usize = 1024;
-/// Bytes of a step down as a share of those of what stands there; and of a weight in digits, which has few steps.
-const STEP_DOWN: f64 = 0.7;
+/// Bytes of a step down as a share of those of what stands there, and of one that is tried where that fails; of a network its
+/// parameters; of a weight in digits, which has few steps.
+const STEP_DOWN: [f64; 2] = [0.7, 0.85];
+const STEP_OF_NETWORKS: [f64; 2] = [0.5, 0.75];
 const STEP_OF_DIGITS: f64 = 0.87;
 /// Networks that save a smaller share of all bytes are not worth training.
 const WORTH_A_FRESH_START: f64 = 0.1;
@@ -92,8 +95,9 @@ impl Search<'_, '_, '_> {
                 Step::Ended => return Ok(Some(StopReason::Interrupted)),
             }
         }
-        // Layers whose next step failed, or that have none.
+        // Layers whose next step failed, or that have none; and those of which a smaller step is tried.
         let mut stuck = BTreeSet::new();
+        let mut careful = BTreeSet::new();
         let mut together = true;
         loop {
             let mut movable = self.by_bytes(&at);
@@ -104,7 +108,7 @@ impl Search<'_, '_, '_> {
             }
             let mut choice = at.clone();
             for &layer in &movable {
-                match self.step_down(layer, &at)? {
+                match self.step_down(layer, &at, careful.contains(&layer))? {
                     Some(key) => choice[layer] = Some(key),
                     None => {
                         stuck.insert(layer);
@@ -131,6 +135,7 @@ impl Search<'_, '_, '_> {
                     at = choice;
                 }
                 Step::Refused(_) if movable.len() > 1 => together = false,
+                Step::Refused(_) if self.has_smaller_step(heaviest, &at) && careful.insert(heaviest) => {}
                 Step::Refused(_) => {
                     stuck.insert(heaviest);
                 }
@@ -180,15 +185,16 @@ impl Search<'_, '_, '_> {
     }
 
     /// Something smaller for one layer of `at`, made from what is there.
-    fn step_down(&mut self, index: usize, at: &Choice) -> Result<Option<crate::layer::Key>, Error> {
+    fn step_down(&mut self, index: usize, at: &Choice, is_careful: bool) -> Result<Option<Key>, Error> {
         let layer = &mut self.layers[index];
         let Some(key) = at[index] else { return Ok(None) };
+        let which = usize::from(is_careful);
         if let Some(Replacement::Network(generator)) = layer.replacement(key) {
-            let parameters = generator.parameter_count() / 2;
+            let parameters = (STEP_OF_NETWORKS[which] * generator.parameter_count() as f64) as usize;
             return layer.network_from(Some(key), parameters, self.options);
         }
         let is_digits = matches!(layer.replacement(key), Some(Replacement::Digits(_)));
-        match layer.smaller_than(key, if is_digits { STEP_OF_DIGITS } else { STEP_DOWN }) {
+        match layer.smaller_than(key, if is_digits { STEP_OF_DIGITS } else { STEP_DOWN[which] }) {
             Some(to) if layer.is_trained(key) => layer.made_from(key, to),
             other => {
                 if let Some(to) = other {
@@ -197,6 +203,12 @@ impl Search<'_, '_, '_> {
                 Ok(other)
             }
         }
+    }
+
+    /// Whether there is a step for a layer that saves less than the first one tried.
+    fn has_smaller_step(&self, index: usize, at: &Choice) -> bool {
+        let replacement = at[index].and_then(|key| self.layers[index].replacement(key));
+        !matches!(replacement, None | Some(Replacement::Digits(_)))
     }
 
     /// Trains a choice and measures it.
