@@ -206,12 +206,13 @@ pub(crate) fn prepare(loaded: &Loaded, options: &Options) -> Result<Option<Sampl
             ));
         }
         let block = loaded.fixed_batch().unwrap_or(1);
-        let many = (2 * SYNTHETIC).next_multiple_of(4 * block.max(1));
+        let many = SYNTHETIC.next_multiple_of(4 * block.max(1));
         let Ok(MadeUp { data: all, how }) = loaded.made_up(many, options.seed) else { return Ok(None) };
         let fixed = all.most_at_once().or(loaded.fixed_batch());
-        let parts = split(all.samples(), &[0.25, 0.25, 0.5], block, options.seed);
+        let shares = if how.is_empty() { &[0.5, 0.5][..] } else { &[0.25, 0.25, 0.5] };
+        let parts = split(all.samples(), shares, block, options.seed);
         let (selection, held_out) = (all.select(&parts[0])?, all.select(&parts[1])?);
-        let alike = if how.is_empty() { None } else { Some(all.select(&parts[2])?) };
+        let alike = parts.get(2).map(|part| all.select(part)).transpose()?;
         let report = DataReport {
             source: "synthetic".into(),
             held_out_source: None,

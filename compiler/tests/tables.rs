@@ -184,8 +184,8 @@ fn samples_that_take_one_row_say_nothing_of_a_table() {
 fn tables_take_part_in_training_through_the_network() {
     let dir = tempfile::tempdir().unwrap();
     let original = embedding(dir.path(), false);
-    sentences(&dir.path().join("samples.npz"), 2400, ROWS);
-    let report = compile(dir.path(), &["-c", "samples.npz", "-t", "5%", "--effort", "quick"]);
+    sentences(&dir.path().join("samples.npz"), 4000, ROWS);
+    let report = compile(dir.path(), &["-c", "samples.npz", "-t", "5%"]);
     let form = |weight: &str| report.layers.iter().find(|l| l.weight == weight).unwrap().form.clone().unwrap();
     for weight in ["table", "hidden.weight"] {
         assert!(form(weight).contains("trained through the network"), "{}", form(weight));
