@@ -29,7 +29,7 @@ pub(crate) fn exp(x: f32) -> f32 {
     let whole = shifted.to_bits().wrapping_sub(ROUNDER.to_bits()) as i32;
     let n = shifted - ROUNDER;
     // ln 2 in two parts, the first of which is exact in products with n.
-    let r = x - n * 0.693_359_375 + n * 2.121_944_4e-4;
+    let r = x - n * 0.693_359_4 + n * 2.121_944_4e-4;
     let coefficients = [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
     let value = polynomial(r, coefficients) * (r * r) + r + 1.0;
     // In two steps: one alone would overflow before the value does, and lose the smallest values.
@@ -50,7 +50,7 @@ pub(crate) fn tanh(x: f32) -> f32 {
     let square = x * x;
     let numerator = [
         -2.760_768_4e-16,
-        2.000_187_9e-13,
+        2.000_188e-13,
         -8.604_672e-11,
         5.122_297_1e-8,
         1.485_722_3e-5,
@@ -73,7 +73,7 @@ pub(crate) fn erf(x: f32) -> f32 {
         -2.101_024e-6,
         -5.692_506_4e-5,
         -7.349_906_4e-4,
-        -2.954_599_9e-3,
+        -2.954_6e-3,
         -1.609_603_3e-2,
     ];
     let denominator = [-1.456_607_1e-5, -2.133_740_5e-4, -1.682_827e-3, -7.373_329_3e-3, -1.426_473_9e-2];

@@ -7,6 +7,8 @@
 mod columns;
 mod dense;
 mod depthwise;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use dense::{gradient_of_image, gradient_of_weight, outputs};
 

@@ -106,6 +106,7 @@ pub(super) fn gemm(node: &Node) -> Result<Op, Problem> {
         if inner != b_inner {
             refuse!("factors {:?} and {:?} do not fit", a.shape(), b.shape());
         }
+        elements(&[rows, columns])?;
         let y = product(a, turn_a, b, turn_b).times(alpha);
         let Some(c) = c.filter(|_| beta != 0.0) else { return Ok(y) };
         let y = y.add(c.times(beta))?;
@@ -135,6 +136,7 @@ pub(super) fn matmul() -> Op {
         let batch = broadcast(&left[..left.len() - 2], &right[..right.len() - 2])?;
         let y = if right.len() == 2 {
             let flat = left.iter().product::<usize>() / inner;
+            elements(&[flat, columns])?;
             product(a.reshape(&[flat, inner])?, false, b, false)
         } else {
             let rank = left.len().max(right.len());

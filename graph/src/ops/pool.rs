@@ -12,12 +12,13 @@ pub(super) fn max_pool(node: &Node) -> Result<Op, Problem> {
     pool(node, |x, window| {
         let Tensor { value, node } = x;
         let from = value.shape().to_vec();
+        let shape: Vec<usize> = from[..2].iter().chain(&window.output).copied().collect();
+        let count = elements(&shape)?;
         let axes = axes(&window, &from, |_, taken| taken);
         if axes.iter().map(|axis| axis.extent).product::<usize>() >= u32::MAX as usize {
             refuse!("input {from:?} is too large");
         }
-        let shape: Vec<usize> = from[..2].iter().chain(&window.output).copied().collect();
-        let (values, places) = pooling::largest(&axes, value.values(), elements(&shape)?, node.is_some());
+        let (values, places) = pooling::largest(&axes, value.values(), count, node.is_some());
         let node = Taped::record(vec![node], move |gradient, parents| {
             parents.give(0, Plain::new(from, pooling::gradient_of_largest(&axes, gradient.values(), &places)));
         });
@@ -34,14 +35,15 @@ pub(super) fn average_pool(node: &Node) -> Result<Op, Problem> {
         }
         let Tensor { value, node } = x;
         let from = value.shape().to_vec();
+        let shape: Vec<usize> = from[..2].iter().chain(&window.output).copied().collect();
+        let count = elements(&shape)?;
         // Elements of the window inside the padding; beyond it, where the extent is rounded up, nothing is counted.
         let with_padding = |axis: usize, place: usize| {
             let padded = from[axis + 2] + window.pads[axis].0 + window.pads[axis].1;
             window.kernel[axis].min(padded - (place * window.strides[axis]).min(padded))
         };
         let axes = axes(&window, &from, |(axis, place), taken| if all { with_padding(axis, place) } else { taken });
-        let shape: Vec<usize> = from[..2].iter().chain(&window.output).copied().collect();
-        let values = pooling::averages(&axes, value.values(), elements(&shape)?);
+        let values = pooling::averages(&axes, value.values(), count);
         let node = Taped::record(vec![node], move |gradient, parents| {
             parents.give(0, Plain::new(from, pooling::gradient_of_averages(&axes, gradient.values())));
         });

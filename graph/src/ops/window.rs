@@ -42,7 +42,7 @@ pub(crate) fn positive(node: &Node, name: &str) -> Result<Option<Vec<usize>>, Pr
         given.iter().map(|&n| usize::try_from(n).ok().filter(|n| (1..=MOST).contains(n))).collect();
     match found {
         Some(found) => Ok(Some(found)),
-        None => refuse!("attribute {name} is {given:?}, which must be positive and below 2³⁰"),
+        None => refuse!("attribute {name} is {given:?}, where 1 to 2³⁰ is covered"),
     }
 }
 
@@ -57,7 +57,7 @@ pub(crate) fn pads(node: &Node) -> Result<Option<Vec<usize>>, Problem> {
     let Some(given) = node.ints("pads")? else { return Ok(None) };
     match given.iter().map(|&pad| usize::try_from(pad).ok().filter(|&pad| pad <= MOST)).collect() {
         Some(pads) => Ok(Some(pads)),
-        None => refuse!("padding {given:?}, which must be positive and below 2³⁰"),
+        None => refuse!("padding {given:?}, where 0 to 2³⁰ is covered"),
     }
 }
 

@@ -6,6 +6,8 @@ mod moves;
 pub(crate) mod parallel;
 mod plain;
 mod tape;
+#[cfg(test)]
+mod tests;
 mod zip;
 
 use std::sync::Arc;

@@ -8,11 +8,15 @@ pub(crate) const PIECE: usize = 1 << 14;
 
 /// Calls `f` with pieces of `size` elements and the place at which each begins.
 pub(crate) fn pieces<T: Send>(values: &mut [T], size: usize, f: impl Fn(usize, &mut [T]) + Sync) {
-    if values.len() <= size {
-        f(0, values);
-    } else {
-        values.par_chunks_mut(size).enumerate().for_each(|(number, piece)| f(number * size, piece));
+    // Behind a pointer: what divides the work among threads is compiled once, not for every loop.
+    fn run<T: Send>(values: &mut [T], size: usize, f: &(dyn Fn(usize, &mut [T]) + Sync)) {
+        if values.len() <= size {
+            f(0, values);
+        } else {
+            values.par_chunks_mut(size).enumerate().for_each(|(number, piece)| f(number * size, piece));
+        }
     }
+    run(values, size, &f);
 }
 
 /// The same with two slices, divided into the same number of pieces.
