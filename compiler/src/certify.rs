@@ -39,6 +39,7 @@ pub(crate) fn certify(
     let (mut shown, mut estimated) = (0, 0);
     for choice in sequence {
         let verdict = bench.compare(dense_patch(layers, choice)?)?;
+        tracing::debug!(loss = verdict.loss(), bound = ?verdict.upper_bound(delta), "a choice on held-out samples");
         let within = verdict.loss() <= tolerance && bench.cautious(&verdict) <= tolerance;
         if attainable && shown == measured.len() && verdict.upper_bound(delta).is_some_and(|bound| bound <= tolerance) {
             shown += 1;

@@ -18,7 +18,7 @@ const SHOWING: f64 = 1.67;
 const MOST_HELD_OUT: f64 = 0.5;
 /// Most samples to select on, or that share of them: more would only be lost for fitting.
 const MOST_SELECTION: f64 = 2000.0;
-const SHARE_SELECTION: f64 = 1.0 / 15.0;
+const SHARE_SELECTION: f64 = 1.0 / 10.0;
 /// Of fewer different samples, or batches, none are kept apart: what is left to choose on would say less than copies do.
 const LEAST_DIFFERENT: usize = 16;
 

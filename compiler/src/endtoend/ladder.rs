@@ -20,13 +20,14 @@ use crate::select::{Choice, dense_patch};
 
 /// Fewer samples than this are learnt by heart instead of teaching anything.
 const FEWEST_SAMPLES: usize = 1000;
-/// How long a rung is that begins with new networks, one that goes on from the last, and one that goes on with itself.
+/// How long a rung is that begins with new networks, one that goes on from the last, one that goes on with itself, and the last two.
 const FRESH: Length = Length { passes: 12, share: 0.35, most: 6_000_000 };
 const ONWARD: Length = Length { passes: 4, share: 0.12, most: 1_200_000 };
 const LONGER: Length = Length { passes: 8, share: 0.35, most: 4_000_000 };
+const LAST_BUT_ONE: Length = Length { passes: 8, share: 0.5, most: 6_000_000 };
 const LAST: Length = Length { passes: 8, share: 1.0, most: 6_000_000 };
 /// Share of the work that is kept for the last of them.
-const FOR_LAST: f64 = 0.3;
+const FOR_LAST: f64 = 0.35;
 /// Passes over the samples and their copies at most.
 const PASSES: usize = 60;
 /// Steps of what is near its goal are smaller than those of networks that begin far from their weights.
@@ -85,6 +86,8 @@ pub(crate) enum RungKind {
     Onward,
     /// With what such a rung came to, which was nearly enough.
     Longer,
+    /// With an accepted one itself: nothing but the last one follows.
+    LastButOne,
     /// With the last one itself: nothing follows.
     Last,
 }
@@ -148,9 +151,14 @@ impl<'l> Ladder<'l> {
     /// Standard error of the difference between a loss on the selection samples and one on the held-out samples, as a multiple of
     /// that on the selection samples alone.
     pub(crate) fn spread(&self) -> f64 {
+        (1.0 + self.held_out_spread().powi(2)).sqrt()
+    }
+
+    /// Standard error of a loss on the held-out samples, as a multiple of that on the selection samples.
+    pub(crate) fn held_out_spread(&self) -> f64 {
         let [selection, held_out] =
             [&self.samples.selection, &self.samples.held_out].map(|set| set.samples().max(1) as f64);
-        (1.0 + selection / held_out).sqrt()
+        (selection / held_out).sqrt()
     }
 
     /// Trains `choice` through the network.
@@ -191,9 +199,10 @@ impl<'l> Ladder<'l> {
             RungKind::Fresh => FRESH,
             RungKind::Onward => ONWARD,
             RungKind::Longer => LONGER,
+            RungKind::LastButOne => LAST_BUT_ONE,
             RungKind::Last => LAST,
         };
-        let kept = if rung.kind == RungKind::Last { 0.0 } else { self.for_last };
+        let kept = if matches!(rung.kind, RungKind::LastButOne | RungKind::Last) { 0.0 } else { self.for_last };
         let affordable = |first: usize| (self.left - kept).max(0.0) / work(layers, first, data.samples());
         // As much as can be trained as long as it is meant to, else only what has to be.
         let replaced = |first: usize| (first..layers.len()).find(|&i| choice[i].is_some());

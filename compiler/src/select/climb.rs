@@ -35,9 +35,11 @@ const WORTH_A_FRESH_START: f64 = 0.1;
 const BYTES_PER_PARAMETER: f64 = 1.5;
 /// Layers with a smaller share of all bytes are not worth a rung.
 const WORTH: f64 = 0.03;
-/// Standard errors by which a loss has to be below the tolerance. What then fails the final test costs little: what comes before it
-/// in the sequence stays, and the last rung trains it on.
-const CAUTION: f64 = 0.5;
+/// Standard errors by which a loss has to be below what the final test lets pass. It ends at the first choice that fails, so one rung
+/// that fails costs all those behind it.
+const CAUTION: f64 = 1.0;
+/// Standard errors, on the held-out samples, by which a loss has to be below the tolerance to be shown at 95 %.
+const SHOWN: f64 = 1.645;
 /// A rung has at most this share of the bytes of the one before.
 const GAIN: f64 = 0.97;
 /// What loses at most this multiple of the tolerance after a short training is trained on, once.
@@ -61,17 +63,23 @@ impl Search<'_, '_, '_> {
         ladder: &mut Ladder<'_>,
         accepted: &mut Vec<Choice>,
     ) -> Result<Option<StopReason>, Error> {
+        let before = accepted.len();
         let ended = self.ascend(ladder, accepted)?;
-        if let (None, false, Some(last)) = (ended, self.is_enough(accepted), accepted.last().cloned()) {
-            // The final test asks for more than the samples that it was chosen on.
-            let first = last.iter().rposition(Option::is_some).unwrap_or(0);
-            match self.rung(ladder, &last, Rung { first, kind: RungKind::Last }, Some(&last))? {
-                Step::Up(better) if self.losses.get(&better) <= self.losses.get(&last) => accepted.push(better),
+        if ended.is_some() || self.is_enough(accepted) {
+            return Ok(ended);
+        }
+        // The final test asks for more than the samples that these were chosen on, and comes to the safer one first.
+        let last = accepted.iter().rev().take((accepted.len() - before).clamp(1, 2)).rev().cloned().collect::<Vec<_>>();
+        for (k, choice) in last.iter().enumerate() {
+            let kind = if k + 1 < last.len() { RungKind::LastButOne } else { RungKind::Last };
+            let first = choice.iter().rposition(Option::is_some).unwrap_or(0);
+            match self.rung(ladder, choice, Rung { first, kind }, Some(choice))? {
+                Step::Up(better) if self.losses.get(&better) <= self.losses.get(choice) => accepted.push(better),
                 Step::Up(_) | Step::Refused(_) | Step::Spent => {}
                 Step::Ended => return Ok(Some(StopReason::Interrupted)),
             }
         }
-        Ok(ended)
+        Ok(None)
     }
 
     fn ascend(&mut self, ladder: &mut Ladder<'_>, accepted: &mut Vec<Choice>) -> Result<Option<StopReason>, Error> {
@@ -235,8 +243,8 @@ impl Search<'_, '_, '_> {
         let verdict = self.measure(&trained)?;
         let loss = verdict.loss();
         self.losses.insert(trained.clone(), loss);
-        // The final test shows more than that the loss is within the tolerance on these samples.
-        let accepted = loss + CAUTION * verdict.deviation() * ladder.spread() <= self.options.tolerance;
+        let (caution, shown) = (CAUTION * ladder.spread(), SHOWN * ladder.held_out_spread());
+        let accepted = loss + (caution + shown) * verdict.deviation() <= self.options.tolerance;
         tracing::debug!(loss, accepted, bytes = self.bytes(&trained), "rung");
         self.observer.event(Event::Trial { loss, bytes, accepted });
         Ok(if accepted { Step::Up(trained) } else { Step::Refused(Some(trained)) })
