@@ -30,8 +30,10 @@ const LAST: Length = Length { passes: 8, share: 1.0, most: 6_000_000 };
 const FOR_LAST: f64 = 0.35;
 /// Passes over the samples and their copies at most.
 const PASSES: usize = 60;
-/// Steps of what is near its goal are smaller than those of networks that begin far from their weights.
+/// Steps of what is near its goal are smaller than those of networks that begin far from their weights, and those of what is only
+/// trained on still smaller.
 const GENTLER: f32 = 2.0 / 3.0;
+const GENTLEST: f32 = 0.4;
 /// Work that all rungs together may take, in multiply-adds of large products: counted, not timed, so that results do not depend on
 /// the machine. Five minutes or so on two cores for a model that takes [`LIGHT`] a sample; it grows with a power of that, so
 /// that what is ten times as heavy is trained on fewer samples, but not on ten times fewer.
@@ -231,8 +233,12 @@ impl<'l> Ladder<'l> {
         let mut settings = fitting.settings(fit.samples(), self.samples.fixed_batch());
         settings.epochs = ((presentations / fit.samples() as f64) as usize).clamp(1, PASSES);
         self.left -= work_each * (settings.epochs * fit.samples()) as f64;
-        let gentler = if rung.kind == RungKind::Fresh { 1.0 } else { GENTLER };
-        let settings = Settings { rate: gentler * settings.rate, ..settings };
+        let pace = match rung.kind {
+            RungKind::Fresh => 1.0,
+            RungKind::Onward => GENTLER,
+            RungKind::Longer | RungKind::LastButOne | RungKind::Last => GENTLEST,
+        };
+        let settings = Settings { rate: pace * settings.rate, ..settings };
         let own = &tail.own_outputs;
         let judge = self.samples.yardstick.judge_of(own, selection.reference(own.len()), selection.labels())?;
         let problem = Problem {

@@ -89,7 +89,7 @@ impl Search<'_, '_, '_> {
         };
         for share in NETWORK_SHARES {
             let Some((choice, first)) = self.with_networks(&at, share)? else { break };
-            match self.rung(ladder, &choice, Rung { first, kind: RungKind::Fresh }, accepted.last())? {
+            match self.rung_or_longer(ladder, &choice, Rung { first, kind: RungKind::Fresh }, accepted.last())? {
                 Step::Up(choice) => {
                     accepted.push(choice.clone());
                     if self.is_enough(accepted) {
@@ -128,13 +128,7 @@ impl Search<'_, '_, '_> {
                 stuck.extend(movable);
                 continue;
             }
-            let mut step = self.rung(ladder, &choice, Rung { first, kind: RungKind::Onward }, accepted.last())?;
-            if let Step::Refused(Some(near)) = &step
-                && self.losses.get(near).is_some_and(|&loss| loss <= NEAR * self.options.tolerance)
-            {
-                step = self.rung(ladder, &near.clone(), Rung { first, kind: RungKind::Longer }, accepted.last())?;
-            }
-            match step {
+            match self.rung_or_longer(ladder, &choice, Rung { first, kind: RungKind::Onward }, accepted.last())? {
                 Step::Up(choice) => {
                     accepted.push(choice.clone());
                     if self.is_enough(accepted) {
@@ -217,6 +211,24 @@ impl Search<'_, '_, '_> {
     fn has_smaller_step(&self, index: usize, at: &Choice) -> bool {
         let replacement = at[index].and_then(|key| self.layers[index].replacement(key));
         !matches!(replacement, None | Some(Replacement::Digits(_)))
+    }
+
+    /// Trains a choice and measures it, and trains it on where that was nearly enough.
+    fn rung_or_longer(
+        &mut self,
+        ladder: &mut Ladder<'_>,
+        choice: &Choice,
+        rung: Rung,
+        best: Option<&Choice>,
+    ) -> Result<Step, Error> {
+        match self.rung(ladder, choice, rung, best)? {
+            Step::Refused(Some(near))
+                if self.losses.get(&near).is_some_and(|&loss| loss <= NEAR * self.options.tolerance) =>
+            {
+                self.rung(ladder, &near, Rung { kind: RungKind::Longer, ..rung }, best)
+            }
+            step => Ok(step),
+        }
     }
 
     /// Trains a choice and measures it.
