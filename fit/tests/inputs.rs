@@ -418,7 +418,7 @@ fn ids_masks_and_lengths_are_made_up() {
                 node("Gather", &["P", "position_ids"], "places", &[]),
                 node("Add", &["rows", "places"], "sum", &[]),
                 node("Cast", &[mask], "kept", &[("to", &[1])]),
-                node("Unsqueeze", &["kept"], "column", &[("axes", &[2])]),
+                node("Unsqueeze", &["kept", "last"], "column", &[]),
                 node("Mul", &["sum", "column"], "y", &[]),
             ],
             vec![
@@ -427,7 +427,7 @@ fn ids_masks_and_lengths_are_made_up() {
                 value(mask, INT64, &["batch", "length"]),
             ],
             vec![bare("y")],
-            vec![tensor("E", &[40, 3], &[0.5; 120]), tensor("P", &[512, 3], &[0.25; 1536])],
+            vec![tensor("E", &[40, 3], &[0.5; 120]), tensor("P", &[512, 3], &[0.25; 1536]), tensor_i64("last", &[2])],
         )
     };
     let loaded = named("ids", "attention_mask");
@@ -437,9 +437,14 @@ fn ids_masks_and_lengths_are_made_up() {
     assert_eq!(made.how[2], "`attention_mask` of ones");
     assert!(made.data.is_synthetic() && made.data.samples() == 24);
     loaded.check_data(&made.data).unwrap();
-    let (low, high) = made.data.range(0).unwrap();
+    let inputs = made.data.inputs(0..24).unwrap();
+    let numbers = |input: usize| {
+        let view = inputs[input].to_plain_array_view::<i64>().unwrap();
+        (*view.iter().min().unwrap(), *view.iter().max().unwrap())
+    };
+    let (low, high) = numbers(0);
     assert!((0..8).contains(&low) && (32..40).contains(&high), "{low} to {high}");
-    assert_eq!(made.data.range(2), Some((1, 1)));
+    assert_eq!(numbers(2), (1, 1));
     let (_, y) = outputs(loaded, &made.data);
     assert_eq!(y[0].shape, [24, 16, 3]);
     assert!(y[0].values.iter().all(|&v| v == 0.75));

@@ -1,6 +1,6 @@
 //! What a layer's generators change in the model.
 
-use adntn_families::Replacement;
+use adntn_families::{Digits, Replacement};
 use adntn_onnx::Patch;
 use adntn_passes::{Rewrite, Rounding, replace_by, replace_by_dense, round_plain};
 
@@ -42,6 +42,8 @@ impl Layer<'_> {
     /// How plain numbers beside a replacement are rounded.
     pub(super) fn rounding(&self, replacement: &Replacement) -> Option<Rounding> {
         let rounding = match replacement {
+            // Where there may be digits, long biases are in them.
+            Replacement::Network(_) if self.offers_digits() => Rounding::Beside(Digits::Sixteen),
             Replacement::Network(_) | Replacement::Halves(_) => Rounding::Half,
             Replacement::Digits(weight) => Rounding::Beside(weight.digits()),
             Replacement::LowRank(factors) => Rounding::Beside(factors.outer.digits()),
