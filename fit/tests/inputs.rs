@@ -427,7 +427,11 @@ fn ids_masks_and_lengths_are_made_up() {
                 value(mask, INT64, &["batch", "length"]),
             ],
             vec![bare("y")],
-            vec![tensor("E", &[40, 3], &[0.5; 120]), tensor("P", &[512, 3], &[0.25; 1536]), tensor_i64("last", &[2])],
+            vec![
+                tensor("E", &[40, 3], &[0.5; 120]),
+                tensor("P", &[512, 3], &[0.25; 1536]),
+                pb::TensorProto { data_type: Some(INT64), ..tensor_i64("last", &[2]) },
+            ],
         )
     };
     let loaded = named("ids", "attention_mask");
