@@ -37,7 +37,7 @@ const BYTES_PER_PARAMETER: f64 = 1.5;
 const WORTH: f64 = 0.03;
 /// Standard errors by which a loss has to be below what the final test lets pass. It ends at the first choice that fails, so one rung
 /// that fails costs all those behind it.
-const CAUTION: f64 = 1.0;
+const CAUTION: f64 = 0.7;
 /// Standard errors, on the held-out samples, by which a loss has to be below the tolerance to be shown at 95 %.
 const SHOWN: f64 = 1.645;
 /// A rung has at most this share of the bytes of the one before.
