@@ -55,7 +55,7 @@ const VALUES: &[(&str, &[&str])] = &[
     ("half-cache", &["true"]),
     ("checkpoint", &["state.bin"]),
     ("resume", &["true"]),
-    ("cache-dir", &["cache", "/tmp/a b"]),
+    ("cache-dir", &["cache", "kept/a b"]),
     ("no-cache", &["true", "false"]),
     ("cache-size", &["500MB", "1000000"]),
     ("report", &["report.json"]),
