@@ -96,7 +96,8 @@ impl<'o> Run<'o> {
 }
 
 impl Run<'_> {
-    fn compile(mut self) -> Result<(Report, Option<Staged>), Error> {
+    /// Opens the model and lists its weights, where nothing about settings, paths or weights forbids it.
+    fn survey(&mut self) -> Result<(Model, Survey), Error> {
         check::options(self.options)?;
         paths::check(self.options, None)?;
         self.enter("reading");
@@ -105,6 +106,11 @@ impl Run<'_> {
         let survey = find_candidates_with(&model, &FindOptions { min_elements: self.options.min_elements });
         check::weights(&self.options.input, &survey)?;
         check::patterns(self.options, &survey)?;
+        Ok((model, survey))
+    }
+
+    fn compile(mut self) -> Result<(Report, Option<Staged>), Error> {
+        let (model, survey) = self.survey()?;
         self.notes.extend(describe::compiled_before(&survey));
         let (chosen, passed_over) = self.filter(&survey);
         layout::check(&chosen, self.options)?;

@@ -51,7 +51,6 @@ fn deciding(options: &Options) -> String {
     own.generators = own.generators.into_iter().map(|choice| choice.with_source(String::new())).collect();
     // A search that came to its end within a time comes to the same one without.
     own.time = None;
-    own.confidence = 0.0;
     own.accept_worse = false;
     own.external_data = false;
     own.probe = None;

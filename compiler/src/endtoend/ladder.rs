@@ -3,6 +3,7 @@
 use adntn_families::Replacement;
 use adntn_fit::data::Dataset;
 use adntn_fit::distill::{Budget, Ended, Part, Problem, Samples, Settings, train};
+use adntn_fit::quality::student;
 use adntn_onnx::{Model, Patch};
 use adntn_passes::LayerKind;
 
@@ -150,17 +151,13 @@ impl<'l> Ladder<'l> {
         Ok(Some(Ladder { model, samples, options, shared: None, left, for_last: FOR_LAST * left }))
     }
 
-    /// Standard error of the difference between a loss on the selection samples and one on the held-out samples, as a multiple of
-    /// that on the selection samples alone.
-    pub(crate) fn spread(&self) -> f64 {
-        (1.0 + self.held_out_spread().powi(2)).sqrt()
-    }
-
-    /// Standard error of a loss on the held-out samples, as a multiple of that on the selection samples.
-    pub(crate) fn held_out_spread(&self) -> f64 {
-        let [selection, held_out] =
-            [&self.samples.selection, &self.samples.held_out].map(|set| set.samples().max(1) as f64);
-        (selection / held_out).sqrt()
+    /// By how much a loss on the selection samples has to be below the tolerance for the final test to show it, in standard errors
+    /// there: what the test asks for on the held-out samples, and `caution` standard errors of the difference between both sets.
+    pub(crate) fn margin(&self, caution: f64) -> f64 {
+        let (selection, held_out) = (self.samples.selection.samples().max(1), self.samples.held_out.samples().max(1));
+        let on_held_out = (selection as f64 / held_out as f64).sqrt();
+        let asked = student(held_out, 1.0 - self.options.confidence).unwrap_or(0.0);
+        caution * (1.0 + on_held_out * on_held_out).sqrt() + asked * on_held_out
     }
 
     /// Trains `choice` through the network.

@@ -10,11 +10,11 @@ use super::Run;
 use crate::cache::{Key as Name, MADE_BY, kept_gram};
 use crate::error::Error;
 use crate::layer::{Layer, structure};
+use crate::layout;
 use crate::observer::{Event, Observer};
 use crate::options::Options;
 use crate::spread::{Plan, PlannedFit, Shard, Worked};
 use crate::training::FitKind;
-use crate::{check, layout, paths};
 
 /// See [`crate::plan`].
 pub(crate) fn plan(options: &Options, observer: &mut dyn Observer) -> Result<Plan, Error> {
@@ -41,14 +41,7 @@ impl Run<'_> {
             ));
         }
         self.needs_cache()?;
-        check::options(self.options)?;
-        paths::check(self.options, None)?;
-        self.enter("reading");
-        let model = Model::open(&self.options.input)?;
-        paths::check(self.options, Some(&model))?;
-        let survey = find_candidates_with(&model, &FindOptions { min_elements: self.options.min_elements });
-        check::weights(&self.options.input, &survey)?;
-        check::patterns(self.options, &survey)?;
+        let (model, survey) = self.survey()?;
         let (chosen, _) = self.filter(&survey);
         layout::check(&chosen, self.options)?;
         self.model_name = Some(model.digest().into());

@@ -38,8 +38,6 @@ const WORTH: f64 = 0.03;
 /// Standard errors by which a loss has to be below what the final test lets pass. It ends at the first choice that fails, so one rung
 /// that fails costs all those behind it.
 const CAUTION: f64 = 0.7;
-/// Standard errors, on the held-out samples, by which a loss has to be below the tolerance to be shown at 95 %.
-const SHOWN: f64 = 1.645;
 /// A rung has at most this share of the bytes of the one before.
 const GAIN: f64 = 0.97;
 /// What loses at most this multiple of the tolerance after a short training is trained on, once.
@@ -255,8 +253,8 @@ impl Search<'_, '_, '_> {
         let verdict = self.measure(&trained)?;
         let loss = verdict.loss();
         self.losses.insert(trained.clone(), loss);
-        let (caution, shown) = (CAUTION * ladder.spread(), SHOWN * ladder.held_out_spread());
-        let accepted = loss + (caution + shown) * verdict.deviation() <= self.options.tolerance;
+        let margin = ladder.margin(CAUTION) * verdict.deviation();
+        let accepted = loss + margin <= self.options.tolerance;
         tracing::debug!(loss, accepted, bytes = self.bytes(&trained), "rung");
         self.observer.event(Event::Trial { loss, bytes, accepted });
         Ok(if accepted { Step::Up(trained) } else { Step::Refused(Some(trained)) })

@@ -224,8 +224,9 @@ pub fn ratio(error: &[f64], signal: &[f64], delta: f64) -> Option<f64> {
 }
 
 /// How many standard errors, estimated from `n` samples, a normal mean is above what was observed with probability at most δ; `None`
-/// for fewer than two.
-pub(super) fn student(n: usize, delta: f64) -> Option<f64> {
+/// for fewer than two (Student's distribution).
+#[must_use]
+pub fn student(n: usize, delta: f64) -> Option<f64> {
     let freedom = n.checked_sub(1).filter(|&freedom| freedom > 0)?;
     Some(StudentsT::new(0.0, 1.0, freedom as f64).ok()?.inverse_cdf(1.0 - delta))
 }

@@ -8,7 +8,7 @@ mod losses;
 mod metric;
 mod top;
 
-pub use bounds::fewest_without_loss;
+pub use bounds::{fewest_without_loss, student};
 pub use judge::{Compared, CustomLoss, CustomMetric, Figures, Judge, Verdict};
 pub use losses::Losses;
 pub use metric::{Metric, Rule};
