@@ -18,6 +18,11 @@ pub(crate) fn broadcast(a: &[usize], b: &[usize]) -> Result<Vec<usize>, Problem>
     Ok(common)
 }
 
+/// How many integers an array of that shape holds, none perhaps; `None` where they are too many.
+pub(crate) fn host_elements(shape: &[usize]) -> Option<usize> {
+    shape.iter().try_fold(1_usize, |product, &extent| product.checked_mul(extent)).filter(|&n| n < 1 << 31)
+}
+
 /// `shape` with ones in front, up to `rank` axes.
 pub(crate) fn with_rank(shape: &[usize], rank: usize) -> Vec<usize> {
     let ones = rank.saturating_sub(shape.len());

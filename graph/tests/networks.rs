@@ -224,6 +224,23 @@ fn what_cannot_be_done_is_refused() {
 }
 
 #[test]
+fn numbers_that_no_array_holds_are_refused_and_never_computed_with() {
+    let huge = 1 << 40;
+    let rows = [
+        row("range", "Range", 13).tensor(&[], &[0]).tensor(&[], &[i64::MIN]).tensor(&[], &[-1]),
+        row("blocks", "DepthToSpace", 13).leaf(&[1, 4, 2, 2]).int("blocksize", 1 << 32),
+        row("expand", "Expand", 13).vector(&[1]).vector(&[huge, huge]),
+        row("tile", "Tile", 13).leaf(&[2, 2]).vector(&[huge, 1]),
+        row("tile", "Tile", 13).vector(&[1, 2]).vector(&[huge]),
+    ];
+    for row in rows {
+        let built = network(&open(&row.model()), &[], &row.output_names(), &row.leaves());
+        let result = built.and_then(|built| built.evaluate(Vec::new(), &initial(&built)));
+        assert!(matches!(&result, Err(Error::Node { op, .. }) if op == row.op), "{}: {result:?}", row.op);
+    }
+}
+
+#[test]
 fn requests_and_arrays_that_do_not_fit_are_refused() {
     let nodes = vec![node("MatMul", &["x", "w"], "h"), node("Log", &["h"], "y")];
     let weights = vec![floats("w", &[3, 2], spread(6, 0.1, 1.0, 1))];

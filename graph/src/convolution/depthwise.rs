@@ -118,7 +118,7 @@ impl Step for OfWeight<'_> {
     }
 }
 
-/// The loop over a filter, for the widest vectors.
+/// The loop over a filter, vectorised.
 struct Rows<'a, S> {
     geometry: &'a Geometry,
     row_of_filter: &'a [(Range<usize>, usize)],

@@ -50,7 +50,7 @@ fn products(a: Tensor, b: Tensor, batch: &[usize]) -> Result<Tensor, Problem> {
         let all: Vec<usize> = (0..own[..outer].iter().product()).collect();
         expand(&all, &own[..outer], batch)
     };
-    let (of_a, of_b) = (taken(&a_shape), taken(&b_shape));
+    let (of_a, of_b) = (taken(&a_shape)?, taken(&b_shape)?);
     let values = each(&shape, |number| {
         let left = Matrix::new(&a.value.values()[of_a[number] * rows * inner..], rows, inner);
         (left, Matrix::new(&b.value.values()[of_b[number] * inner * columns..], inner, columns))

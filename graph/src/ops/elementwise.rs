@@ -3,7 +3,7 @@
 use super::activation::Abs;
 use super::{Op, float, single};
 use crate::attributes::Node;
-use crate::broadcast::{broadcast, with_rank};
+use crate::broadcast::{broadcast, host_elements, with_rank};
 use crate::error::{Problem, refuse};
 use crate::tensor::{Node as Taped, Plain, Tensor, combine, curve, pair};
 use crate::value::{Host, Inputs, Value};
@@ -51,7 +51,7 @@ fn integers(a: &Host, b: &Host, op: &str) -> Result<Host, Problem> {
 /// Two arrays of integers element by element.
 fn zip(a: &Host, b: &Host, f: impl Fn(i64, i64) -> Option<i64>) -> Result<Host, Problem> {
     let shape = broadcast(&a.shape, &b.shape)?;
-    let (a, b) = (expand(&a.values, &a.shape, &shape), expand(&b.values, &b.shape, &shape));
+    let (a, b) = (expand(&a.values, &a.shape, &shape)?, expand(&b.values, &b.shape, &shape)?);
     match a.iter().zip(&b).map(|(&a, &b)| f(a, b)).collect() {
         Some(values) => Ok(Host { shape, values, truth: false }),
         None => refuse!("integer arithmetic overflows or divides by zero"),
@@ -59,9 +59,9 @@ fn zip(a: &Host, b: &Host, f: impl Fn(i64, i64) -> Option<i64>) -> Result<Host, 
 }
 
 /// The elements of an array of shape `own` repeated to a shape to which it broadcasts.
-pub(super) fn expand<T: Copy>(values: &[T], own: &[usize], shape: &[usize]) -> Vec<T> {
+pub(super) fn expand<T: Copy>(values: &[T], own: &[usize], shape: &[usize]) -> Result<Vec<T>, Problem> {
     let own = with_rank(own, shape.len());
-    let count: usize = shape.iter().product();
+    let Some(count) = host_elements(shape) else { refuse!("shape {shape:?}") };
     let element = |flat: usize| {
         let (mut rest, mut at, mut step) = (flat, 0, 1);
         for (&extent, &own) in shape.iter().zip(&own).rev() {
@@ -71,7 +71,7 @@ pub(super) fn expand<T: Copy>(values: &[T], own: &[usize], shape: &[usize]) -> V
         }
         values[at]
     };
-    (0..count).map(element).collect()
+    Ok((0..count).map(element).collect())
 }
 
 /// Mod of integers with the sign of the divisor.
@@ -165,7 +165,7 @@ pub(super) fn compare(node: &Node) -> Result<Op, Problem> {
     Ok(single(move |inputs| {
         let (a, b) = (numbers(&inputs.value(0)?), numbers(&inputs.value(1)?));
         let shape = broadcast(&a.0, &b.0)?;
-        let (a, b) = (expand(&a.1, &a.0, &shape), expand(&b.1, &b.0, &shape));
+        let (a, b) = (expand(&a.1, &a.0, &shape)?, expand(&b.1, &b.0, &shape)?);
         let values = a.iter().zip(&b).map(|(a, b)| i64::from(f(a, b))).collect();
         Ok(Value::Host(Host { shape, values, truth: true }))
     }))
@@ -185,9 +185,9 @@ pub(super) fn choose() -> Op {
         let condition = inputs.value(0)?.into_host();
         let (a, b) = (inputs.value(1)?, inputs.value(2)?);
         let shape = broadcast(&broadcast(&a.shape(), &b.shape())?, &condition.shape)?;
-        let condition = expand(&condition.values, &condition.shape, &shape);
+        let condition = expand(&condition.values, &condition.shape, &shape)?;
         if let (Value::Host(a), Value::Host(b)) = (&a, &b) {
-            let (ours, theirs) = (expand(&a.values, &a.shape, &shape), expand(&b.values, &b.shape, &shape));
+            let (ours, theirs) = (expand(&a.values, &a.shape, &shape)?, expand(&b.values, &b.shape, &shape)?);
             let chosen = condition.iter().zip(ours.iter().zip(&theirs));
             let values = chosen.map(|(&condition, (&a, &b))| if condition != 0 { a } else { b }).collect();
             return Ok(Value::Host(Host { shape, values, truth: a.truth && b.truth }));

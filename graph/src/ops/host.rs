@@ -4,6 +4,7 @@ use adntn_onnx::pb::tensor_proto::DataType;
 
 use super::{Op, single};
 use crate::attributes::Node;
+use crate::broadcast;
 use crate::constants;
 use crate::error::{Problem, refuse};
 use crate::tensor::Tensor;
@@ -64,7 +65,7 @@ pub(super) fn range() -> Op {
             let ([start], [limit], [step]) = (&start.values[..], &limit.values[..], &step.values[..]) else {
                 refuse!("bounds that are not single numbers");
             };
-            if *step == 0 || (limit.saturating_sub(*start) / step) > MOST {
+            if limit.saturating_sub(*start).checked_div(*step).is_none_or(|count| count > MOST) {
                 refuse!("a range from {start} to {limit} by {step}");
             }
             let along = std::iter::successors(Some(*start), |at| at.checked_add(*step));
@@ -92,9 +93,7 @@ pub(super) fn constant_of_shape(node: &Node) -> Result<Op, Problem> {
     Ok(single(move |inputs| {
         let wanted = inputs.ints(0)?;
         let shape: Option<Vec<usize>> = wanted.iter().map(|&extent| usize::try_from(extent).ok()).collect();
-        let count = shape.as_ref().and_then(|shape| {
-            shape.iter().try_fold(1_usize, |product, &extent| product.checked_mul(extent)).filter(|&n| n < 1 << 31)
-        });
+        let count = shape.as_deref().and_then(broadcast::host_elements);
         let (Some(shape), Some(count)) = (shape, count) else { refuse!("shape {wanted:?}") };
         match &value {
             Some(Constant::Host(host)) if host.values.len() == 1 => {

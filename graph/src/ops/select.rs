@@ -130,6 +130,14 @@ pub(super) fn tile() -> Op {
         if repeats.len() != shape.len() {
             refuse!("{repeats:?} repeats of {shape:?}");
         }
+        // Empty extents count as one: rows of nothing are counted too.
+        let tiled = shape
+            .iter()
+            .zip(&repeats)
+            .map(|(&extent, &n)| extent.max(1).checked_mul(usize::try_from(n).unwrap_or(1).max(1)));
+        if tiled.collect::<Option<Vec<_>>>().as_deref().and_then(broadcast::host_elements).is_none() {
+            refuse!("{repeats:?} repeats of {shape:?}");
+        }
         for (axis, (&extent, repeats)) in shape.iter().zip(repeats).enumerate() {
             let indices: Vec<usize> = (0..repeats).flat_map(|_| 0..extent).collect();
             x = select(x, axis, &indices)?;

@@ -1,7 +1,7 @@
 //! Operators that move values without changing them.
 
 use super::elementwise;
-use super::{Op, single};
+use super::{Op, single, window};
 use crate::attributes::Node;
 use crate::broadcast;
 use crate::error::{Problem, refuse};
@@ -177,7 +177,7 @@ pub(super) fn expand() -> Op {
         Ok(match x {
             Value::Float(tensor) => Value::Float(tensor.expand(&shape)?),
             Value::Host(host) => {
-                let values = elementwise::expand(&host.values, &host.shape, &shape);
+                let values = elementwise::expand(&host.values, &host.shape, &shape)?;
                 Value::Host(Host { shape, values, truth: host.truth })
             }
         })
@@ -222,7 +222,8 @@ pub(super) fn concat(node: &Node) -> Result<Op, Problem> {
 
 /// Squares of `blocksize` from channels to places, or back. x: N×C×H×W.
 pub(super) fn depth_to_space(node: &Node) -> Result<Op, Problem> {
-    let Some(block) = node.int("blocksize")?.and_then(|block| usize::try_from(block).ok()).filter(|&block| block > 0)
+    let Some(block) =
+        node.int("blocksize")?.and_then(|block| usize::try_from(block).ok()).filter(|n| (1..=window::MOST).contains(n))
     else {
         refuse!("blocksize is missing");
     };

@@ -236,7 +236,8 @@ pair!(IsLarger, |a, b| f32::from(a >= b));
 pair!(IsSmaller, |a, b| f32::from(a <= b));
 pair!(Power, |a, b| a.powf(b));
 // The two derivatives of a power.
-pair!(PowerByBase, |a, b| b * a.powf(b - 1.0));
+// A constant has no slope, not even at zero.
+pair!(PowerByBase, |a, b| if b == 0.0 { 0.0 } else { b * a.powf(b - 1.0) });
 pair!(PowerByExponent, |a, b| a.powf(b) * a.ln());
 
 impl Tensor {
