@@ -1,4 +1,4 @@
-//! Names the sources that a build is made of, so that a cache never takes what another state of the compiler has left for its own.
+//! Names the sources, manifests, profile and target that a build is made of, so that a cache never takes what another state of the compiler has left for its own.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -12,9 +12,16 @@ fn main() {
     for name in CRATES {
         collect(&root.join(name).join("src"), name, &mut files);
     }
-    if let Ok(locked) = std::fs::read(root.join("Cargo.lock")) {
-        println!("cargo:rerun-if-changed={}", root.join("Cargo.lock").display());
-        files.insert("Cargo.lock".to_owned(), locked);
+    let manifests = CRATES.iter().map(|name| format!("{name}/Cargo.toml"));
+    for name in manifests.chain(["Cargo.toml".to_owned(), "Cargo.lock".to_owned()]) {
+        if let Ok(content) = std::fs::read(root.join(&name)) {
+            println!("cargo:rerun-if-changed={}", root.join(&name).display());
+            files.insert(name, content);
+        }
+    }
+    // Sums are rounded otherwise in another profile or for another target.
+    for name in ["PROFILE", "TARGET"] {
+        files.insert(name.to_owned(), std::env::var(name).unwrap_or_default().into_bytes());
     }
     let mut hash = DefaultHasher::new();
     files.hash(&mut hash);

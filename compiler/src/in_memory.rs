@@ -1,9 +1,9 @@
 //! Compilations without files: bytes and arrays in, bytes and a report out.
 
-use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value, json};
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensorError};
 
 use crate::compiled::compile_with;
 use crate::error::Error;
@@ -20,8 +20,8 @@ pub struct CompiledBytes {
     pub report: Report,
 }
 
-/// Compiles the ONNX file `model` as `options` say, whose paths of model and samples count for nothing; what they say of
-/// report, diagram and checkpoint is done.
+/// Compiles the ONNX file `model` as `options` say, but for their paths of model, samples, report and diagram, which count for
+/// nothing, and external data: one file comes back. It is empty where [`Options::dry_run`] asks for the report only.
 ///
 /// Model and samples go through a temporary folder, from which they are mapped: a compilation holds no second copy of them.
 ///
@@ -39,8 +39,8 @@ pub struct CompiledBytes {
 /// ```
 ///
 /// # Errors
-/// As for [`compile_with`]; [`Error::Write`] where the temporary folder takes no files; [`Error::Usage`] for a model whose
-/// weights lie in files of their own.
+/// As for [`compile_with`]; [`Error::Write`] where the temporary folder takes no files; [`Error::Model`] for a model whose
+/// weights lie in files of their own, which are not there.
 pub fn compile_bytes(
     model: &[u8],
     calibration: Option<&Arrays>,
@@ -49,19 +49,16 @@ pub fn compile_bytes(
     observer: &mut dyn Observer,
 ) -> Result<CompiledBytes, Error> {
     let folder = tempfile::tempdir().map_err(|source| Error::Write { path: std::env::temp_dir(), source })?;
-    let write = |name: &str, write: &dyn Fn(&mut std::fs::File) -> std::io::Result<()>| {
-        let path = folder.path().join(name);
-        let written = std::fs::File::create(&path).and_then(|mut file| write(&mut file));
-        written.map_err(|source| Error::Write { path: path.clone(), source }).map(|()| path)
-    };
     let mut own = options.clone();
-    own.input = write("model.onnx", &|file| file.write_all(model))?;
+    own.input = folder.path().join("model.onnx");
+    std::fs::write(&own.input, model).map_err(|source| Error::Write { path: own.input.clone(), source })?;
     own.output = folder.path().join("compiled.onnx");
     // One file is what comes back.
     own.external_data = false;
     (own.labels, own.held_out_labels) = (None, None);
-    let samples =
-        |arrays: Option<&Arrays>, name: &str| arrays.map(|arrays| write(name, &|file| arrays.write(file))).transpose();
+    // A report on disk would name the temporary folder.
+    (own.report, own.diagram) = (None, None);
+    let samples = |arrays: Option<&Arrays>, name: &str| arrays.map(|a| a.write(&folder.path().join(name))).transpose();
     own.calibration = samples(calibration, "calibration.safetensors")?;
     own.held_out = samples(held_out, "held-out.safetensors")?;
     let mut report = compile_with(&own, observer)?;
@@ -93,7 +90,7 @@ struct Entry {
     /// Extents of one sample.
     shape: Vec<usize>,
     samples: usize,
-    dtype: &'static str,
+    dtype: Dtype,
     bytes: Vec<u8>,
 }
 
@@ -126,7 +123,7 @@ impl Arrays {
         let entry = &mut self.entries[at];
         if (entry.dtype, entry.shape.as_slice()) != (T::DTYPE, shape) {
             return Err(Error::Usage(format!(
-                "samples of type {} and shape {shape:?} for input `{input}` follow some of type {} and shape {:?}: give all of one kind",
+                "samples of type {:?} and shape {shape:?} for input `{input}` follow some of type {:?} and shape {:?}: give all of one kind",
                 T::DTYPE,
                 entry.dtype,
                 entry.shape
@@ -146,30 +143,26 @@ impl Arrays {
     }
 
     /// Writes them as a safetensors file.
-    fn write(&self, file: &mut std::fs::File) -> std::io::Result<()> {
-        let mut header = Map::new();
-        let mut end = 0;
+    fn write(&self, path: &Path) -> Result<PathBuf, Error> {
+        let mut views = Vec::new();
         for entry in &self.entries {
-            let shape: Vec<usize> = std::iter::once(entry.samples).chain(entry.shape.iter().copied()).collect();
-            let offsets = [end, end + entry.bytes.len()];
-            end = offsets[1];
-            let described = json!({ "dtype": entry.dtype, "shape": shape, "data_offsets": offsets });
-            header.insert(entry.name.clone(), described);
+            let shape = std::iter::once(entry.samples).chain(entry.shape.iter().copied()).collect();
+            // The bytes of an entry are those of its shape.
+            let view = TensorView::new(entry.dtype, shape, &entry.bytes);
+            views.push((entry.name.as_str(), view.map_err(|error| Error::Internal(error.to_string()))?));
         }
-        let mut header = Value::Object(header).to_string();
-        // Numbers begin where any of them may.
-        header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
-        file.write_all(&(header.len() as u64).to_le_bytes())?;
-        file.write_all(header.as_bytes())?;
-        self.entries.iter().try_for_each(|entry| file.write_all(&entry.bytes))
+        safetensors::serialize_to_file(views, None, path).map_err(|error| match error {
+            SafeTensorError::IoError(source) => Error::Write { path: path.to_owned(), source },
+            error => Error::Internal(error.to_string()),
+        })?;
+        Ok(path.to_owned())
     }
 }
 
 /// Numbers that samples may be of.
 pub trait Number: Copy + sealed::Sealed {
-    /// The name of the type in a safetensors file.
     #[doc(hidden)]
-    const DTYPE: &'static str;
+    const DTYPE: Dtype;
     #[doc(hidden)]
     fn append(self, bytes: &mut Vec<u8>);
 }
@@ -179,10 +172,10 @@ mod sealed {
 }
 
 macro_rules! numbers {
-    ($($kind:ty: $name:literal),*) => {$(
+    ($($kind:ty: $name:ident),*) => {$(
         impl sealed::Sealed for $kind {}
         impl Number for $kind {
-            const DTYPE: &'static str = $name;
+            const DTYPE: Dtype = Dtype::$name;
             fn append(self, bytes: &mut Vec<u8>) {
                 bytes.extend_from_slice(&self.to_le_bytes());
             }
@@ -190,11 +183,11 @@ macro_rules! numbers {
     )*};
 }
 
-numbers!(f64: "F64", f32: "F32", i64: "I64", i32: "I32", i16: "I16", i8: "I8", u64: "U64", u32: "U32", u16: "U16", u8: "U8");
+numbers!(f64: F64, f32: F32, i64: I64, i32: I32, i16: I16, i8: I8, u64: U64, u32: U32, u16: U16, u8: U8);
 
 impl sealed::Sealed for bool {}
 impl Number for bool {
-    const DTYPE: &'static str = "BOOL";
+    const DTYPE: Dtype = Dtype::BOOL;
     fn append(self, bytes: &mut Vec<u8>) {
         bytes.push(self.into());
     }

@@ -32,11 +32,19 @@ use crate::{certify, check, describe, endtoend, goal, layout, menu, paths, quali
 
 /// Compiles a model as `options` say: the report, and the model staged unless this is a dry run.
 pub(crate) fn run(options: &Options, observer: &mut dyn Observer) -> Result<(Report, Option<Staged>), Error> {
+    with_or_without_samples(options, observer, |run| run.compile())
+}
+
+/// Does `what`, and again without samples where some of them take a way through the model that tract does not know.
+fn with_or_without_samples<T>(
+    options: &Options,
+    observer: &mut dyn Observer,
+    what: fn(Run<'_>) -> Result<T, Error>,
+) -> Result<T, Error> {
     let unrunnable = Rc::default();
-    let mut result = Run::new(options, observer, Rc::clone(&unrunnable)).compile();
+    let mut result = what(Run::new(options, observer, Rc::clone(&unrunnable)));
     if result.is_err() && unrunnable.borrow().is_some() {
-        // Some samples take a way through the model that tract does not know.
-        result = Run::new(options, observer, unrunnable).compile();
+        result = what(Run::new(options, observer, unrunnable));
     }
     result.map_err(|error| error.in_model(&options.input))
 }
@@ -100,12 +108,17 @@ impl Run<'_> {
     fn survey(&mut self) -> Result<(Model, Survey), Error> {
         check::options(self.options)?;
         paths::check(self.options, None)?;
+        let (model, survey) = self.opened()?;
+        paths::check(self.options, Some(&model))?;
+        check::patterns(self.options, &survey)?;
+        Ok((model, survey))
+    }
+
+    fn opened(&mut self) -> Result<(Model, Survey), Error> {
         self.enter("reading");
         let model = Model::open(&self.options.input)?;
-        paths::check(self.options, Some(&model))?;
         let survey = find_candidates_with(&model, &FindOptions { min_elements: self.options.min_elements });
         check::weights(&self.options.input, &survey)?;
-        check::patterns(self.options, &survey)?;
         Ok((model, survey))
     }
 

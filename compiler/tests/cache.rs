@@ -81,6 +81,23 @@ fn a_search_that_was_made_before_gives_the_same_file_and_report() {
 }
 
 #[test]
+fn choices_that_were_trained_through_the_network_are_kept_with_what_was_trained_beside_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    write(dir, "in.onnx", widen);
+    samples(dir, "x.npy", 2400);
+    let tolerance = ["-t", "10%"];
+    let (plain, report) = compiled(dir, &tolerance);
+    let forms: Vec<&str> = report.layers.iter().filter_map(|layer| layer.form.as_deref()).collect();
+    assert!(forms.iter().any(|form| form.ends_with("trained through the network")), "{forms:?}");
+    for before in [false, true] {
+        let (file, cache) = cached(dir, &tolerance);
+        assert_eq!((cache.search_found, cache.damaged), (before, 0));
+        assert!(file == plain);
+    }
+}
+
+#[test]
 fn without_samples_too() {
     let folder = folder();
     let dir = folder.path();
@@ -114,6 +131,8 @@ fn whatever_decides_the_result_is_looked_for_under_another_name() {
     assert_eq!(misses(&["--seed", "1"]), 0);
     misses(&["--min-elements", "2000"]);
     misses(&["--metric", "cosine"]);
+    // What is trained has to be what the final test is likely to show.
+    misses(&["--confidence", "60%"]);
     // A weight; then a sample.
     write(dir, "in.onnx", |model| {
         widen(model);
@@ -416,6 +435,8 @@ fn what_cannot_be_shared_is_refused_in_one_sentence() {
         "end-to-end",
     );
     refused(&["in.onnx", "-c", "x.npy", "--plan", "p.json", "--cache-dir", "in.onnx"], "cannot be written");
+    let small = ["--cache-dir", "small", "--cache-size", "20kB"];
+    refused(&[&["in.onnx", "-c", "x.npy", "--plan", "p.json"][..], &small].concat(), "with --cache-size at least");
     for (from, to) in [
         ("\"made_by\": \"", "\"made_by\": \"9"),
         ("\"--tolerance=5%\"", "\"--wibble\""),

@@ -11,12 +11,15 @@ pub struct Halves {
 }
 
 impl Halves {
-    /// The numbers nearest to `matrix`, which has `columns` columns; `None` where one is beyond float16.
+    /// The numbers nearest to `matrix`, row-major with `columns` columns; `None` where one is beyond float16, or there are no whole rows.
     #[must_use]
     pub fn nearest(matrix: &[f32], columns: usize) -> Option<Self> {
+        if columns == 0 || !matrix.len().is_multiple_of(columns) {
+            return None;
+        }
         let finite = |&x: &f32| Some(f16::from_f32(x)).filter(|half| half.is_finite());
         let values: Option<Vec<f16>> = matrix.iter().map(finite).collect();
-        Some(Halves { rows: matrix.len() / columns.max(1), columns, values: values? })
+        Some(Halves { rows: matrix.len() / columns, columns, values: values? })
     }
 
     /// Rows of the matrix.
@@ -54,5 +57,6 @@ mod tests {
         assert_eq!(halves.as_ref().map(Halves::rows), Some(2));
         assert_eq!(halves.map(|h| h.matrix()), Some(vec![1.0, -0.5, 65504.0, f16::from_f32(0.1).to_f32()]));
         assert_eq!(Halves::nearest(&[1.0, 7e4], 2), None);
+        assert_eq!((Halves::nearest(&[1.0, 2.0, 3.0], 2), Halves::nearest(&[], 0)), (None, None));
     }
 }

@@ -4,6 +4,7 @@ use adntn_onnx::{Model, pb};
 use pb::tensor_shape_proto::dimension::Value;
 
 use crate::candidate::{DenseUse, LayerKind, Stored};
+use crate::origin::is_standard;
 
 /// Operators that leave every entry of their first input that is no constant where it was in row-major order, samples first.
 const IN_PLACE: [&str; 22] = [
@@ -55,7 +56,9 @@ pub(crate) fn input_axes(model: &Model, layer: &DenseUse, inputs: usize) -> Vec<
             return known.filter(|axes| product(axes) == Some(inputs)).unwrap_or_default();
         }
         let Some(producer) = index.producer(name) else { break };
-        let Some(node) = graph.node.get(producer).filter(|node| IN_PLACE.contains(&node.op_type())) else { break };
+        let Some(node) = graph.node.get(producer).filter(|node| IN_PLACE.iter().any(|op| is_standard(node, op))) else {
+            break;
+        };
         let is_constant = |input: &&String| index.initializer(input).is_some();
         value = node.input.iter().find(|input| !is_constant(input)).map(String::as_str);
     }

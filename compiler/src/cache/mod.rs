@@ -8,8 +8,9 @@ mod replacement;
 mod statistics;
 mod store;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::report::CacheReport;
@@ -25,7 +26,8 @@ use store::{Missing, Store};
 pub struct CacheOptions {
     /// The folder; it is made where it does not exist. Any number of processes may use it at once.
     pub folder: PathBuf,
-    /// Bytes that all entries may take together: beyond, those that were not used for longest are removed.
+    /// Bytes that all entries may take together: beyond, those that were not used for longest are removed. One may take a quarter of
+    /// it; larger ones are not kept. Processes that write at the same time may pass it by a twentieth each.
     pub most_bytes: u64,
 }
 
@@ -60,10 +62,13 @@ pub(crate) struct Cache(Option<Arc<Shared>>);
 #[derive(Debug)]
 struct Shared {
     store: Store,
-    found: AtomicUsize,
+    /// The entries that were found.
+    found: Mutex<BTreeSet<String>>,
     kept: AtomicUsize,
     broken: AtomicUsize,
     found_search: AtomicBool,
+    /// Bytes of the largest entry that was too large.
+    refused: AtomicU64,
     /// Why the first entry that could not be written could not.
     problem: Mutex<Option<String>>,
 }
@@ -73,10 +78,11 @@ impl Cache {
         Cache(options.map(|options| {
             Arc::new(Shared {
                 store: Store::new(options.folder.clone(), options.most_bytes),
-                found: AtomicUsize::new(0),
+                found: Mutex::default(),
                 kept: AtomicUsize::new(0),
                 broken: AtomicUsize::new(0),
                 found_search: AtomicBool::new(false),
+                refused: AtomicU64::new(0),
                 problem: Mutex::new(None),
             })
         }))
@@ -87,9 +93,22 @@ impl Cache {
         self.0.is_some()
     }
 
-    /// Whether there is room for an entry of about so many bytes.
-    pub(crate) fn takes(&self, bytes: usize) -> bool {
-        self.0.as_ref().is_some_and(|shared| shared.store.takes(bytes as u64))
+    /// The most bytes that an entry may take; none where nothing is kept.
+    pub(crate) fn largest(&self) -> u64 {
+        self.0.as_ref().map_or(0, |shared| shared.store.largest())
+    }
+
+    /// Remembers an entry of so many bytes that was too large to be kept.
+    pub(crate) fn refuse(&self, bytes: u64) {
+        if let Some(shared) = &self.0 {
+            shared.refused.fetch_max(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes of the largest entry that was too large to be kept, if there was one, and of a cache that would take it.
+    pub(crate) fn refused(&self) -> Option<(u64, u64)> {
+        let bytes = self.0.as_ref()?.refused.load(Ordering::Relaxed);
+        (bytes > 0).then(|| (bytes, Store::holding(bytes)))
     }
 
     /// What was kept under a name, as `read` takes it from the bytes; what it cannot take is removed.
@@ -100,19 +119,22 @@ impl Cache {
             let value = read(&mut reader)?;
             reader.end().map(|()| value)
         };
-        let value = match shared.store.read(key) {
-            Ok(bytes) => whole(bytes).ok_or(Missing::Broken),
-            Err(missing) => Err(missing),
-        };
+        let value = shared.store.read(key).and_then(|bytes| {
+            whole(bytes).ok_or_else(|| {
+                shared.store.remove(key);
+                Missing::Broken
+            })
+        });
         match value {
             Ok(value) => {
-                shared.found.fetch_add(1, Ordering::Relaxed);
+                if let Ok(mut found) = shared.found.lock() {
+                    found.insert(key.to_string());
+                }
                 Some(value)
             }
             Err(Missing::Absent) => None,
             Err(Missing::Broken) => {
                 tracing::debug!(%key, "a damaged entry of the cache was removed");
-                shared.store.remove(key);
                 shared.broken.fetch_add(1, Ordering::Relaxed);
                 None
             }
@@ -128,7 +150,7 @@ impl Cache {
             Ok(true) => {
                 shared.kept.fetch_add(1, Ordering::Relaxed);
             }
-            Ok(false) => tracing::debug!(%key, bytes = writer.0.len(), "too large for the cache"),
+            Ok(false) => self.refuse(writer.0.len() as u64),
             Err(error) => {
                 tracing::debug!(%key, %error, "nothing was kept");
                 if let Ok(mut problem) = shared.problem.lock() {
@@ -166,7 +188,7 @@ impl Cache {
         Some(CacheReport {
             folder: shared.store.folder().display().to_string(),
             search_found: shared.found_search.load(Ordering::Relaxed),
-            found: count(&shared.found),
+            found: shared.found.lock().map_or(0, |found| found.len()),
             kept: count(&shared.kept),
             damaged: count(&shared.broken),
         })

@@ -83,14 +83,12 @@ fn read_quantised(reader: &mut Reader<'_>) -> Option<Quantised> {
 
 /// A patch that gives initializers other float32 values; `None`, and nothing of use written, where it does more.
 pub(crate) fn write_patch(writer: &mut Writer, patch: &Patch) -> Option<()> {
-    let plain = Patch { replace_initializers: patch.replace_initializers.clone(), ..Patch::default() };
-    let nothing_else = {
-        let mut rest = patch.clone();
-        rest.replace_initializers.clear();
-        rest.is_empty()
-    };
+    // Contents are shared, so a copy costs little.
+    let mut rest = patch.clone();
+    rest.replace_initializers.clear();
+    let nothing_else = rest.is_empty();
     let mut all = Vec::new();
-    for (name, given) in &plain.replace_initializers {
+    for (name, given) in &patch.replace_initializers {
         let raw = given.raw_data.as_deref()?;
         let values: Vec<f32> = raw.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
         (tensor(name, &given.dims, &values) == *given).then_some(())?;
@@ -109,6 +107,10 @@ pub(crate) fn read_patch(reader: &mut Reader<'_>) -> Option<Patch> {
         let name = reader.text()?.to_owned();
         let dims = reader.list(|reader| reader.number().map(u64::cast_signed))?;
         let values = reader.floats()?;
+        let count = dims.iter().try_fold(1_usize, |n, &dim| n.checked_mul(usize::try_from(dim).ok()?));
+        if count != Some(values.len()) {
+            return None;
+        }
         let made = tensor(&name, &dims, &values);
         Some((name, made))
     })?;

@@ -34,9 +34,11 @@ pub(crate) fn statistics(
     }
     let made = input_statistics(model, candidates, centred, data)?;
     for (key, statistics) in keys.iter().zip(&made) {
-        let bytes = if let Statistics::Known(gram) = statistics { gram.byte_count() } else { 0 };
-        if cache.takes(bytes) {
+        let bytes = if let Statistics::Known(gram) = statistics { gram.byte_count() as u64 } else { 0 };
+        if bytes <= cache.largest() {
             cache.save(*key, |writer| write(writer, statistics));
+        } else {
+            cache.refuse(bytes);
         }
     }
     Ok(made)

@@ -25,6 +25,8 @@ const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 const LEFT: f64 = 0.9;
 /// Largest share of the size allowed that one entry may take.
 const LARGEST: u64 = 4;
+/// Own writes, as a share of the size allowed, after which all entries are counted again: other processes write too.
+const COUNTED_AGAIN: u64 = 20;
 
 /// Why an entry is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,8 +41,16 @@ pub(super) enum Missing {
 pub(super) struct Store {
     folder: PathBuf,
     most: u64,
-    /// Bytes of all entries as far as this process knows; counted when the first one is written.
-    used: Mutex<Option<u64>>,
+    /// `None` until the first entry is written.
+    used: Mutex<Option<Used>>,
+}
+
+/// Bytes of all entries as far as this process knows.
+#[derive(Debug, Clone, Copy)]
+struct Used {
+    all: u64,
+    /// What this process has written since they were counted.
+    since: u64,
 }
 
 impl Store {
@@ -79,9 +89,14 @@ impl Store {
         let _ = fs::remove_file(self.path(key));
     }
 
-    /// Whether there is room for an entry of so many bytes.
-    pub(super) fn takes(&self, length: u64) -> bool {
-        length <= self.most / LARGEST
+    /// The most bytes that an entry may take.
+    pub(super) fn largest(&self) -> u64 {
+        self.most / LARGEST
+    }
+
+    /// The size that has to be allowed for an entry of so many bytes.
+    pub(super) fn holding(length: u64) -> u64 {
+        length.saturating_mul(LARGEST)
     }
 
     /// Keeps `body`, unless it is too large.
@@ -90,7 +105,7 @@ impl Store {
     /// What the system says of a folder that cannot be written or a disk that is full.
     pub(super) fn write(&self, key: Key, body: &[u8]) -> io::Result<bool> {
         let length = body.len() as u64;
-        if !self.takes(length) {
+        if length > self.largest() {
             return Ok(false);
         }
         if !self.folder.is_dir() {
@@ -107,29 +122,34 @@ impl Store {
     /// Counts what was written, and makes room where there is too much.
     fn count(&self, length: u64) {
         let Ok(mut used) = self.used.lock() else { return };
+        let counted = |all| Used { all, since: 0 };
         let now = match *used {
-            Some(used) => used + length,
-            None => self.entries().iter().map(|entry| entry.bytes).sum(),
+            Some(Used { all, since }) if since + length <= self.most / COUNTED_AGAIN => {
+                Used { all: all + length, since: since + length }
+            }
+            _ => counted(bytes(&self.entries())),
         };
-        *used = Some(if now > self.most { self.evict() } else { now });
+        *used = Some(if now.all > self.most { counted(self.evict()) } else { now });
     }
 
     /// Removes the entries that were not used for longest until there is room again; the bytes of those that are left.
     fn evict(&self) -> u64 {
-        let mut entries = self.entries();
-        entries.sort_by_key(|entry| entry.used);
-        let mut used: u64 = entries.iter().map(|entry| entry.bytes).sum();
         // Where another process removes entries already, two of them would remove too many.
         let lock = File::create(self.folder.join(LOCK)).ok();
-        if lock.as_ref().is_some_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock))) {
+        let is_busy = lock.as_ref().is_some_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)));
+        let mut entries = self.entries();
+        let mut used = bytes(&entries);
+        if is_busy {
             return used;
         }
+        entries.sort_by_key(|entry| entry.used);
         for entry in entries {
             let wanted = self.most as f64 * LEFT;
             if used as f64 <= wanted {
                 break;
             }
-            if fs::remove_file(&entry.path).is_ok() {
+            let removed = fs::remove_file(&entry.path);
+            if removed.is_ok() || removed.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
                 used -= entry.bytes;
             }
         }
@@ -165,6 +185,10 @@ fn temporary(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
 #[cfg(not(unix))]
 fn temporary(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
     tempfile::Builder::new().prefix("").suffix(TEMPORARY).tempfile_in(folder)
+}
+
+fn bytes(entries: &[Entry]) -> u64 {
+    entries.iter().map(|entry| entry.bytes).sum()
 }
 
 struct Entry {

@@ -82,7 +82,9 @@ pub(super) fn work(settings: &Settings, path: &Path) -> Result<ExitCode, Error> 
             path.display()
         ))
     };
-    let line = ["adntn-compile", &plan.model].into_iter().chain(plan.arguments.iter().map(String::as_str));
+    // A model's name may begin as options do.
+    let line =
+        ["adntn-compile"].into_iter().chain(plan.arguments.iter().map(String::as_str)).chain(["--", &plan.model]);
     let planned = Settings::read(line.map(OsString::from)).map_err(|refusal| match refusal {
         Refusal::CommandLine(error) => unreadable(error.kind().to_string()),
         Refusal::File(error) => unreadable(error.to_string()),

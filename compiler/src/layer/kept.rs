@@ -16,6 +16,8 @@ use crate::error::Error;
 
 /// Weights with fewer elements are not worth a file: what is on offer for them is made in no time.
 const FEWEST: usize = 1 << 12;
+/// About what an entry takes beside the starts in it.
+const BESIDE_STARTS: usize = 1 << 14;
 
 /// The cache as a layer sees it.
 #[derive(Debug, Default)]
@@ -53,6 +55,10 @@ struct Offered {
 pub(crate) fn structure(model: &Model) -> Name {
     let graph = model.graph();
     let mut key = Name::of("structure").text(&format!("{:?}", model.proto().opset_import));
+    key = key.text(&format!("{:?}", model.proto().ir_version));
+    let lengths =
+        [graph.node.len(), graph.initializer.len(), graph.input.len(), graph.output.len(), graph.value_info.len()];
+    key = lengths.iter().fold(key, |key, &length| key.number(length as u64));
     for node in &graph.node {
         let parts = [&node.op_type, &node.domain, &node.name].map(|part| part.as_deref().unwrap_or_default());
         key = parts.iter().fold(key, |key, part| key.text(part));
@@ -61,7 +67,8 @@ pub(crate) fn structure(model: &Model) -> Name {
     for tensor in &graph.initializer {
         key = key.text(tensor.name()).text(&format!("{:?} {:?}", tensor.dims, tensor.data_type));
     }
-    for value in graph.input.iter().chain(&graph.output) {
+    // What is new is called nothing of these.
+    for value in graph.input.iter().chain(&graph.output).chain(&graph.value_info) {
         key = key.text(value.name());
     }
     key.finish()
@@ -150,7 +157,9 @@ impl Layer<'_> {
 
     /// What [`keep_family`](Layer::keep_family) is to keep, empty.
     pub(super) fn offers(&self) -> Option<Offers> {
-        self.shelf.structure.map(|_| Offers { steps: Vec::new(), bytes: 0, most: 4 * self.candidate.elements() })
+        let room = usize::try_from(self.shelf.cache.largest()).unwrap_or(usize::MAX).saturating_sub(BESIDE_STARTS);
+        let most = room.min(4 * self.candidate.elements());
+        self.shelf.structure.map(|_| Offers { steps: Vec::new(), bytes: 0, most })
     }
 
     /// Puts what is on offer under `key`, which was made last, among the `offers`.

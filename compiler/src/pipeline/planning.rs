@@ -3,8 +3,7 @@
 use std::rc::Rc;
 
 use adntn_fit::gram::Gram;
-use adntn_onnx::Model;
-use adntn_passes::{Candidate, FindOptions, find_candidates_with, has_own_bias};
+use adntn_passes::{Candidate, has_own_bias};
 
 use super::Run;
 use crate::cache::{Key as Name, MADE_BY, kept_gram};
@@ -18,12 +17,7 @@ use crate::training::FitKind;
 
 /// See [`crate::plan`].
 pub(crate) fn plan(options: &Options, observer: &mut dyn Observer) -> Result<Plan, Error> {
-    let unrunnable = Rc::default();
-    let mut result = Run::new(options, observer, Rc::clone(&unrunnable)).plan();
-    if result.is_err() && unrunnable.borrow().is_some() {
-        result = Run::new(options, observer, unrunnable).plan();
-    }
-    result.map_err(|error| error.in_model(&options.input))
+    super::with_or_without_samples(options, observer, |run| run.plan())
 }
 
 /// See [`crate::work`].
@@ -44,7 +38,8 @@ impl Run<'_> {
         let (model, survey) = self.survey()?;
         let (chosen, _) = self.filter(&survey);
         layout::check(&chosen, self.options)?;
-        self.model_name = Some(model.digest().into());
+        let digest = model.digest();
+        self.model_name = Some(digest.into());
         let samples = self.samples(&model);
         let samples = self.of_original(samples)?;
         self.go_on()?;
@@ -67,7 +62,7 @@ impl Run<'_> {
         Ok(Plan {
             made_by: MADE_BY.to_owned(),
             model: self.options.input.display().to_string(),
-            model_digest: model.digest().to_string(),
+            model_digest: digest.to_string(),
             arguments: Vec::new(),
             fits,
         })
@@ -81,15 +76,14 @@ impl Run<'_> {
                 plan.made_by
             )));
         }
-        self.enter("reading");
-        let model = Model::open(&self.options.input)?;
+        // Nothing but the cache is written, so that there are no paths to check.
+        let (model, survey) = self.opened()?;
         if model.digest().to_string() != plan.model_digest {
             return Err(Error::Usage(format!(
                 "{}: this is not the model that the plan is for: write the plan again",
                 self.options.input.display()
             )));
         }
-        let survey = find_candidates_with(&model, &FindOptions { min_elements: self.options.min_elements });
         let structure = structure(&model);
         let mut worked = Worked::default();
         let mut last: Option<(&Candidate, Layer<'_>)> = None;
@@ -158,6 +152,12 @@ impl Run<'_> {
 
     /// What is not kept is lost to the others.
     fn kept_everything(&self) -> Result<(), Error> {
+        if let Some((bytes, wanted)) = self.cache.refused() {
+            return Err(Error::Usage(format!(
+                "an entry of {bytes} bytes is too large for the cache, and what is shared has to lie there: allow {wanted} bytes with \
+                 --cache-size at least"
+            )));
+        }
         self.cache.problem().map_or(Ok(()), |problem| {
             Err(Error::Usage(format!("{problem}, and what is shared has to lie there: give another --cache-dir")))
         })

@@ -207,6 +207,8 @@ impl Run<'_> {
     /// Names the model and the samples to fit.
     fn of_samples(&self, samples: &Samples) -> Name {
         let key = Name::of("activations").text(&format!("{:?} {:?}", self.model_name, samples.fixed_batch()));
+        // What is made up weighs less.
+        let key = key.number(samples.fit.is_none().into());
         key.key(samples.names[0]).finish()
     }
 
