@@ -449,3 +449,25 @@ fn what_cannot_be_shared_is_refused_in_one_sentence() {
     write(dir, "in.onnx", |_| {});
     refused(&work, "not the model");
 }
+
+#[test]
+fn models_are_planned_under_any_name_that_a_plan_can_hold() {
+    let folder = folder();
+    let dir = folder.path();
+    let plan = ["-c", "x.npy", "--plan", "plan.json", "--cache-dir", "cache", "--"];
+    fs::copy(dir.join("in.onnx"), dir.join("--quiet.onnx")).unwrap();
+    for args in [&[&plan[..], &["--quiet.onnx"]].concat()[..], &["--work", "plan.json", "--cache-dir", "cache"]] {
+        let output = run(dir, args);
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::unix::ffi::OsStrExt as _;
+        let name = std::ffi::OsStr::from_bytes(b"\xff.onnx");
+        fs::rename(dir.join("in.onnx"), dir.join(name)).unwrap();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_adntn-compile"));
+        let output = command.current_dir(dir).args(plan).arg(name).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains("UTF-8"), "{}", stderr(&output));
+    }
+}

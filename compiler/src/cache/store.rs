@@ -266,7 +266,7 @@ mod tests {
             let file = File::options().append(true).open(store.path(key(name))).unwrap();
             file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(name.as_bytes()[0].into())).unwrap();
         }
-        // Of other files in the folder nothing is known, and nothing touched.
+        // Of other files in the folder nothing is known, and nothing touched but temporary ones.
         fs::write(store.folder().join("mine.adntn"), [0; 9000]).unwrap();
         assert!(store.read(key("a")).is_ok());
         assert!(!store.write(key("large"), &[0; 2600]).unwrap());

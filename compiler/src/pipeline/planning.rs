@@ -35,6 +35,13 @@ impl Run<'_> {
             ));
         }
         self.needs_cache()?;
+        let path = self.options.input.to_str().ok_or_else(|| {
+            Error::Usage(format!(
+                "{}: only names that are UTF-8 can stand in a plan: give the model another one",
+                self.options.input.display()
+            ))
+        })?;
+        let path = path.to_owned();
         let (model, survey) = self.survey()?;
         let (chosen, _) = self.filter(&survey);
         layout::check(&chosen, self.options)?;
@@ -61,7 +68,7 @@ impl Run<'_> {
         self.kept_everything()?;
         Ok(Plan {
             made_by: MADE_BY.to_owned(),
-            model: self.options.input.display().to_string(),
+            model: path,
             model_digest: digest.to_string(),
             arguments: Vec::new(),
             fits,

@@ -32,7 +32,7 @@ pub(crate) fn steps(shape: &[usize]) -> Vec<usize> {
 }
 
 /// Extents and steps without axes of extent one, neighbours joined where they follow each other in memory.
-fn joined(axes: impl DoubleEndedIterator<Item = (usize, usize)>) -> Vec<(usize, usize)> {
+pub(super) fn joined(axes: impl DoubleEndedIterator<Item = (usize, usize)>) -> Vec<(usize, usize)> {
     let mut joined: Vec<(usize, usize)> = Vec::new();
     for (extent, step) in axes.rev().filter(|(extent, _)| *extent != 1) {
         match joined.last_mut() {

@@ -2,7 +2,7 @@
 
 use super::fold;
 use super::map::apply;
-use super::moves::{elements, repeated};
+use super::moves::{elements, joined, repeated, steps};
 use super::parallel::{Kernel, PIECE, pieces, rows_of, vectorised};
 use super::plain::Plain;
 use super::tape::Node;
@@ -123,23 +123,15 @@ impl<P: Pair> Kernel for Rows<'_, P> {
 }
 
 /// Axes of `shape` with the steps of an operand that broadcasts to it: 0 where it is repeated. Neighbours are joined.
-fn joined(shape: &[usize], own: &[usize]) -> Vec<(usize, usize)> {
-    let mut axes: Vec<(usize, usize)> = Vec::new();
-    let mut step = 1;
-    for (&extent, &own) in shape.iter().zip(own).rev().filter(|(extent, _)| **extent != 1) {
-        match axes.last_mut() {
-            Some((inner, inner_step)) if (*inner_step == 0) == (own == 1) => *inner *= extent,
-            _ => axes.push((extent, if own == 1 { 0 } else { step })),
-        }
-        step *= own;
-    }
-    axes.reverse();
+fn axes_of(shape: &[usize], own: &[usize]) -> Vec<(usize, usize)> {
+    let steps = steps(own).into_iter().zip(own).map(|(step, &extent)| if extent == 1 { 0 } else { step });
+    let axes = joined(shape.iter().copied().zip(steps));
     if axes.is_empty() { vec![(1, 1)] } else { axes }
 }
 
 /// f(a, b): a has the shape of the result, b broadcasts to it, has its rank and is smaller.
 fn onto<P: Pair>(mut a: Plain, b: &Plain, pair: P) -> Plain {
-    let axes = joined(a.shape(), b.shape());
+    let axes = axes_of(a.shape(), b.shape());
     let Some((&(width, step), outer)) = axes.split_last() else { return a };
     // A single number may go in pieces.
     let width = if outer.is_empty() && step == 0 { width.min(PIECE) } else { width };
