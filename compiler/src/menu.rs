@@ -1,7 +1,7 @@
 //! What is on offer for a weight of a given shape.
 
 use adntn_families::Digits;
-use adntn_networks::{Arrangement as _, Bonds, GeneratorSpec, Shape};
+use adntn_networks::{Arrangement as _, Bonds, GeneratorSpec, Shape, Side};
 use adntn_passes::{Candidate, FOLDABLE_BYTES};
 
 use crate::layout::{Offer, layouts};
@@ -25,6 +25,9 @@ const FACTORS: [Digits; 2] = [Digits::Sixteen, Digits::Bytes];
 /// Elements of weights that networks are tried for beside digits: below, their nodes take more bytes than they save; beyond, layer
 /// by layer, they take long and no longer win.
 const WITH_NETWORKS: std::ops::RangeInclusive<usize> = 1024..=1 << 18;
+/// Inputs that stand together under one core of the lowest level: their moments are decomposed, which takes minutes for several
+/// thousand. Layouts that spread the inputs serve such weights better anyway.
+const WIDEST: usize = 1024;
 
 /// Replacements that differ in one number only, the *step*: the larger it is, the more bytes they take and the less they lose.
 #[derive(Debug, Clone, PartialEq)]
@@ -149,6 +152,16 @@ impl Networks {
         inner.map(|dims| dims.iter().copied().max().unwrap_or(0)).min().unwrap_or(0)
     }
 
+    /// Inputs that stand together under one core of the lowest level, at most.
+    fn width(&self) -> usize {
+        let legs = self.unbound.layout.legs();
+        let Ok(shape) = Shape::new(&self.spec(1)) else { return 0 };
+        let inputs = |group: std::ops::Range<usize>| {
+            legs[group].iter().filter(|leg| leg.side == Side::Input).map(|leg| leg.dim).product()
+        };
+        shape.tree().children(shape.levels.len() - 1).map(inputs).max().unwrap_or(0)
+    }
+
     /// Bytes of the padded weight, the largest tensor that forming it needs.
     fn formed_bytes(&self) -> u64 {
         let layout = &self.unbound.layout;
@@ -186,7 +199,9 @@ pub(crate) fn families(candidate: &Candidate, options: &Options, takes_digits: b
     // No sample reads all rows of a table, so nothing would hold a network to the others.
     let with_networks = all.is_empty() || WITH_NETWORKS.contains(&candidate.elements());
     if with_networks && !candidate.is_table() {
-        all.extend(networks(candidate, options).into_iter().map(Family::Networks));
+        let are_all = all.is_empty();
+        let offers = networks(candidate, options).into_iter().filter(|family| are_all || family.width() <= WIDEST);
+        all.extend(offers.map(Family::Networks));
     }
     all
 }
@@ -308,6 +323,18 @@ mod tests {
             kind: LayerKind::Gemm,
             bytes: 4 * (outputs * inputs) as u64,
         }
+    }
+
+    #[test]
+    fn networks_beside_digits_keep_few_inputs_together() {
+        let options = Options::new("in.onnx", "out.onnx");
+        let wide = candidate(10, 1 << 13);
+        let networks: Vec<usize> =
+            families(&wide, &options, true).iter().filter_map(|f| f.networks().map(Networks::width)).collect();
+        assert!(!networks.is_empty() && networks.iter().all(|&width| width <= WIDEST), "{networks:?}");
+        // Where there is nothing but networks all of them are on offer.
+        let all = families(&wide, &options, false);
+        assert!(all.iter().any(|f| f.networks().is_some_and(|n| n.width() > WIDEST)));
     }
 
     #[test]

@@ -278,6 +278,9 @@ impl Run<'_> {
 
         self.enter("checking on held-out samples");
         let held_out = self.of_original(Bench::new(model, samples.held_out.clone(), &samples.yardstick))?.beside(kept);
+        // What was set aside is like the rest; of a file of its own that is not known.
+        let alike = samples.fit.as_ref().filter(|_| self.options.held_out.is_none());
+        let held_out = held_out.with_margins_of(alike, samples.fixed_batch().unwrap_or(1))?;
         let (tolerance, delta) = (self.options.tolerance, 1.0 - self.options.confidence);
         let tested = certify::certify(layers, &held_out, &selection.accepted, tolerance, delta)?;
         if tested.rejected > 0
@@ -326,6 +329,7 @@ impl Run<'_> {
         name: Option<Name>,
     ) -> Result<Selection, Error> {
         let bench = self.of_original(Bench::new(model, samples.selection.clone(), &samples.yardstick))?.beside(kept);
+        let bench = bench.with_margins_of(samples.fit.as_ref(), samples.fixed_batch().unwrap_or(1))?;
         let ladder = Ladder::new(model, layers, samples, self.options)?;
         let (options, losses) = (self.options, BTreeMap::new());
         let candidates: Vec<&Candidate> = layers.iter().map(|layer| layer.candidate).collect();

@@ -14,6 +14,9 @@ use crate::metric::Yardstick;
 /// Outputs on made-up inputs must agree to this relative error (20 dB), since their top classes mean little.
 const SYNTHETIC_ERROR: f64 = 0.1;
 
+/// Margins enough for an estimate of what is lost.
+const MARGINS: usize = 1000;
+
 /// Runs variants of a model on fixed samples and compares their outputs with the original's.
 pub(crate) struct Bench<'a> {
     model: &'a Model,
@@ -28,6 +31,20 @@ impl<'a> Bench<'a> {
         let reference = run(model, Patch::default(), &data, &[])?;
         let judge = yardstick.judge(reference, data.labels())?;
         Ok(Bench { model, data, judge, kept: Patch::default() })
+    }
+
+    /// Expects losses by the original's margins on `more` too, where there are few samples to compare: as many as make them
+    /// [`MARGINS`] together, in whole batches of `block`.
+    pub(crate) fn with_margins_of(self, more: Option<&Dataset>, block: usize) -> Result<Self, Error> {
+        let wanted = MARGINS.saturating_sub(self.data.samples());
+        let Some(more) = more.filter(|_| wanted > 0 && !self.is_synthetic()) else { return Ok(self) };
+        let count = wanted.min(more.samples()) / block.max(1) * block.max(1);
+        if count == 0 {
+            return Ok(self);
+        }
+        let more = more.select(&(0..count).collect::<Vec<_>>())?;
+        let outputs = run(self.model, Patch::default(), &more, &[])?;
+        Ok(Bench { judge: self.judge.with_margins_of(&outputs, more.labels()), ..self })
     }
 
     /// Measures everything beside the changes of `kept`, as what is written has them.

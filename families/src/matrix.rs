@@ -23,20 +23,22 @@ pub fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     out
 }
 
-/// a·b, with `a` m×k and `b` k×n.
-pub(crate) fn product(a: &[f32], b: &[f32], m: usize, k: usize, n: usize) -> Vec<f32> {
+/// a·b, row-major.
+pub(crate) fn product_of(a: MatRef<'_, f32>, b: MatRef<'_, f32>) -> Vec<f32> {
+    let (m, n) = (a.nrows(), b.ncols());
     let mut out = vec![0.0; m * n];
-    let (a, b) = (MatRef::from_row_major_slice(a, m, k), MatRef::from_row_major_slice(b, k, n));
     matmul(MatMut::from_row_major_slice_mut(&mut out, m, n), Accum::Replace, a, b, 1.0, Par::rayon(0));
     out
 }
 
+/// a·b, with `a` m×k and `b` k×n.
+pub(crate) fn product(a: &[f32], b: &[f32], m: usize, k: usize, n: usize) -> Vec<f32> {
+    product_of(MatRef::from_row_major_slice(a, m, k), MatRef::from_row_major_slice(b, k, n))
+}
+
 /// a·bᵀ, with `a` m×k and `b` n×k.
 pub(crate) fn product_transposed(a: &[f32], b: &[f32], m: usize, k: usize, n: usize) -> Vec<f32> {
-    let mut out = vec![0.0; m * n];
-    let (a, b) = (MatRef::from_row_major_slice(a, m, k), MatRef::from_row_major_slice(b, n, k).transpose());
-    matmul(MatMut::from_row_major_slice_mut(&mut out, m, n), Accum::Replace, a, b, 1.0, Par::rayon(0));
-    out
+    product_of(MatRef::from_row_major_slice(a, m, k), MatRef::from_row_major_slice(b, n, k).transpose())
 }
 
 /// L of A = L·Lᵀ, lower triangular, of a symmetric n×n matrix; `None` where it is not positive definite in float32. On one

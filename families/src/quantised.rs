@@ -163,8 +163,7 @@ impl Quantised {
 
     /// The best scale for a block that has the scale `own`.
     fn refitted(&self, values: &[f32], own: f16) -> f16 {
-        let weighted = || values.iter().map(|&value| (value, 1.0));
-        best_scale(self.digits, &FEW_SHARES, Some(own), weighted).unwrap_or(own)
+        best_scale(self.digits, &FEW_SHARES, Some(own), values, None).unwrap_or(own)
     }
 
     /// The values, row by row.
@@ -191,10 +190,9 @@ impl Grid {
         if self.is_transposed { column * self.rows + row } else { row * self.columns + column }
     }
 
-    /// The digit nearest to `value` at a position in storage, and what it stands for.
-    pub(crate) fn nearest(&self, place: usize, value: f32) -> (u8, f32) {
-        let scale = self.scales.get(place / self.digits.block()).map_or(0.0, |s| s.to_f32());
-        nearest(self.digits, scale, value)
+    /// The scale at every position in storage, one entry a block.
+    pub(crate) fn wide_scales(&self) -> Vec<f32> {
+        self.scales.iter().map(|scale| scale.to_f32()).collect()
     }
 }
 
@@ -202,22 +200,28 @@ impl Grid {
 pub(crate) const SHARES: [f32; 10] = [1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55];
 /// The same where scales are chosen over and over.
 const FEW_SHARES: [f32; 4] = [1.0, 0.85, 0.7, 0.55];
+/// Sums that are kept side by side, so that they vectorise.
+const LANES: usize = 8;
 
-/// The scale with the least sum of squared errors of weighted values, of `own` and `shares` of the one that reaches them all; `None`
-/// where it is beyond float16.
-pub(crate) fn best_scale<I: Iterator<Item = (f32, f32)>>(
+/// The scale with the least sum of squared errors of `values`, weighted by `weights` if there are any, of `own` and `shares` of the
+/// one that reaches them all; `None` where it is beyond float16.
+pub(crate) fn best_scale(
     digits: Digits,
     shares: &[f32],
     own: Option<f16>,
-    values: impl Fn() -> I,
+    values: &[f32],
+    weights: Option<&[f32]>,
 ) -> Option<f16> {
-    let reach = values().map(|(value, _)| value.abs()).fold(0.0, f32::max);
+    let reach = values.iter().map(|value| value.abs()).fold(0.0, f32::max);
     let largest = reach / (digits.levels() as f32 - 1.0 - digits.zero());
     // Finer levels lose more to what is cut off than they gain.
     let shares = if digits == Digits::Bytes { &shares[..1] } else { shares };
     let mut best = (f32::INFINITY, f16::ZERO);
     for scale in own.into_iter().chain(shares.iter().map(|share| f16::from_f32(largest * share))) {
-        let error: f32 = values().map(|(v, weight)| weight * (nearest(digits, scale.to_f32(), v).1 - v).powi(2)).sum();
+        let error = match weights {
+            Some(weights) => sum(values, weights, |v, weight| weight * error(digits, scale.to_f32(), v)),
+            None => sum(values, values, |v, _| error(digits, scale.to_f32(), v)),
+        };
         if error < best.0 {
             best = (error, scale);
         }
@@ -228,13 +232,28 @@ pub(crate) fn best_scale<I: Iterator<Item = (f32, f32)>>(
     (best.1.is_finite() && (best.1 > f16::ZERO || reach == 0.0)).then_some(best.1)
 }
 
-/// The digit nearest to `value` and what it stands for.
+/// The sum of `of` over pairs.
+#[inline(always)]
+pub(crate) fn sum(a: &[f32], b: &[f32], of: impl Fn(f32, f32) -> f32) -> f32 {
+    let ((chunks, rest), (others, other_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    let mut lanes = [0.0_f32; LANES];
+    for (chunk, other) in chunks.iter().zip(others) {
+        lanes.iter_mut().zip(chunk.iter().zip(other)).for_each(|(lane, (&a, &b))| *lane += of(a, b));
+    }
+    lanes.iter().sum::<f32>() + rest.iter().zip(other_rest).map(|(&a, &b)| of(a, b)).sum::<f32>()
+}
+
+#[inline(always)]
+fn error(digits: Digits, scale: f32, value: f32) -> f32 {
+    (nearest(digits, scale, value).1 - value).powi(2)
+}
+
+/// The digit nearest to `value` and what it stands for; the even one of two that are as near.
+#[inline(always)]
 pub(crate) fn nearest(digits: Digits, scale: f32, value: f32) -> (u8, f32) {
-    let zero = digits.zero();
-    let digit = if scale > 0.0 {
-        (value / scale + zero).round().clamp(0.0, (digits.levels() - 1) as f32)
-    } else {
-        zero.floor()
-    };
+    // Adding it rounds to a whole number what is small beside it, many at once.
+    const WHOLE: f32 = 1.5 * (1 << 23) as f32;
+    let (zero, last) = (digits.zero(), (digits.levels() - 1) as f32);
+    let digit = if scale > 0.0 { (value / scale + zero).clamp(0.0, last) + WHOLE - WHOLE } else { zero.floor() };
     (digit as u8, (digit - zero) * scale)
 }

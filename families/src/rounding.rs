@@ -5,12 +5,13 @@
 //! (E. Frantar et al., "GPTQ", 2022; J. Chen et al., "The Geometry of LLM Quantization: GPTQ as Babai's Nearest Plane Algorithm",
 //! 2025). Scales are fixed before.
 
+use faer::MatRef;
 use half::f16;
 use rayon::prelude::*;
 
 use crate::digits::Digits;
-use crate::matrix::{cholesky, product_transposed};
-use crate::quantised::{Grid, Quantised, SHARES, best_scale};
+use crate::matrix::{cholesky, product_of};
+use crate::quantised::{Grid, Quantised, SHARES, best_scale, nearest, sum};
 
 /// Columns that are rounded before the error is carried on to all others.
 const PANEL: usize = 64;
@@ -54,9 +55,11 @@ impl Rounding {
         let digits_by_row = match &self.factor {
             Some(factor) => self.nearest_plane(matrix, &grid, factor),
             None => {
-                let each =
-                    |place: usize, value: &f32| grid.nearest(grid.place(place / columns, place % columns), *value).0;
-                matrix.par_iter().enumerate().map(|(place, value)| each(place, value)).collect()
+                let (scales, block) = (grid.wide_scales(), digits.block());
+                let each = |at: usize, value: &f32| {
+                    nearest(digits, scales[grid.place(at / columns, at % columns) / block], *value).0
+                };
+                matrix.par_iter().enumerate().map(|(at, value)| each(at, value)).collect()
             }
         };
         let padding = grid.digits.zero() as u8;
@@ -74,47 +77,41 @@ impl Rounding {
         let (rows, columns) = (grid.rows, grid.columns);
         let block = grid.digits.block();
         let count = matrix.len().div_ceil(block);
-        let value = |place: usize| {
-            let (row, column) =
-                if grid.is_transposed { (place % rows, place / rows) } else { (place / columns, place % columns) };
-            (matrix[row * columns + column], self.importance[column])
-        };
         let scale = |at: usize| {
             let places = at * block..((at + 1) * block).min(matrix.len());
-            best_scale(grid.digits, &SHARES, None, || places.clone().map(value))
+            let (mut values, mut weights) = (Vec::with_capacity(block), Vec::with_capacity(block));
+            for place in places {
+                let (row, column) =
+                    if grid.is_transposed { (place % rows, place / rows) } else { (place / columns, place % columns) };
+                values.push(matrix[row * columns + column]);
+                weights.push(self.importance[column]);
+            }
+            best_scale(grid.digits, &SHARES, None, &values, Some(&weights))
         };
         (0..count).into_par_iter().map(scale).collect()
     }
 
     fn nearest_plane(&self, matrix: &[f32], grid: &Grid, factor: &[f32]) -> Vec<u8> {
         let (rows, columns) = (grid.rows, grid.columns);
+        let (scales, block) = (grid.wide_scales(), grid.digits.block());
         let mut codes = vec![0_u8; matrix.len()];
         // W − Q of the columns that are rounded, side by side from the last panel on.
         let mut errors = vec![0.0_f32; matrix.len()];
         let starts: Vec<usize> = (0..columns).step_by(PANEL).collect();
         for &start in starts.iter().rev() {
             let end = (start + PANEL).min(columns);
-            let (width, rest) = (end - start, columns - end);
-            let carried = if rest > 0 {
-                let behind: Vec<f32> =
-                    errors.chunks_exact(columns).flat_map(|row| row[end..].iter().copied()).collect();
-                let factors: Vec<f32> =
-                    (start..end).flat_map(|i| factor[i * columns + end..(i + 1) * columns].iter().copied()).collect();
-                product_transposed(&behind, &factors, rows, rest, width)
-            } else {
-                vec![0.0; rows * width]
-            };
+            let width = end - start;
+            let behind = MatRef::from_row_major_slice(&errors, rows, columns).get(.., end..);
+            let factors = MatRef::from_row_major_slice(factor, columns, columns).get(start..end, end..);
+            let carried = product_of(behind, factors.transpose());
             let lines =
                 codes.par_chunks_mut(columns).zip(errors.par_chunks_mut(columns)).zip(carried.par_chunks(width));
             lines.enumerate().for_each(|(row, ((codes, errors), carried))| {
                 for i in (start..end).rev() {
-                    let near: f32 = factor[i * columns + i + 1..i * columns + end]
-                        .iter()
-                        .zip(&errors[i + 1..end])
-                        .map(|(r, e)| r * e)
-                        .sum();
+                    let near = sum(&factor[i * columns + i + 1..i * columns + end], &errors[i + 1..end], |r, e| r * e);
                     let value = matrix[row * columns + i];
-                    let (digit, rounded) = grid.nearest(grid.place(row, i), value + carried[i - start] + near);
+                    let scale = scales[grid.place(row, i) / block];
+                    let (digit, rounded) = nearest(grid.digits, scale, value + carried[i - start] + near);
                     codes[i] = digit;
                     errors[i] = value - rounded;
                 }

@@ -41,6 +41,18 @@ pub struct Judge {
     custom: Option<CustomMetric>,
     channels: Vec<Option<Channels>>,
     tops: Vec<Option<Arc<Tops>>>,
+    /// The same of other samples, of which only the original's outputs are known, and their labels.
+    others: Vec<Option<Arc<Tops>>>,
+    other_labels: Option<Vec<i64>>,
+}
+
+/// What margins let expect.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Expected {
+    /// The mean loss.
+    pub loss: f64,
+    /// Samples whose margins say so.
+    pub samples: usize,
 }
 
 impl std::fmt::Debug for Tops {
@@ -75,7 +87,7 @@ pub struct Compared {
     pub losses: Option<Losses>,
     /// The loss that the original's margins let expect on further samples, where there are margins. Counts on few samples say
     /// little below one in their number; the margins of all of them say more.
-    pub expected: Option<f64>,
+    pub expected: Option<Expected>,
     /// Constant where the original's is not, or out of shape.
     pub dead: bool,
     /// Everything else worth telling.
@@ -108,7 +120,7 @@ impl Verdict {
     pub fn cautious(&self) -> f64 {
         self.worst(|c| match (&c.losses, c.expected) {
             (Some(losses), Some(expected)) => {
-                losses.mean().max(expected * (1.0 + UNSEEN / losses.samples().max(1) as f64))
+                losses.mean().max(expected.loss * (1.0 + UNSEEN / expected.samples.max(1) as f64))
             }
             (Some(losses), None) => losses.mean() + losses.deviation(),
             (None, _) => 0.0,
@@ -119,7 +131,9 @@ impl Verdict {
     /// but themselves.
     #[must_use]
     pub fn expected(&self) -> f64 {
-        self.worst(|c| c.losses.as_ref().map_or(0.0, Losses::mean).max(c.expected.unwrap_or(0.0)))
+        self.worst(|c| {
+            c.losses.as_ref().map_or(0.0, Losses::mean).max(c.expected.map_or(0.0, |expected| expected.loss))
+        })
     }
 
     /// Quality of the worst output: the accuracy of the compiled model where labels judge it, else one minus the loss. It may be
@@ -192,14 +206,22 @@ impl Judge {
         for (rule, output) in rules.iter().zip(&reference) {
             check(rule, output, labels.as_deref())?;
         }
-        let scored = |rule: &Rule| {
-            matches!(rule.metric, Metric::TopClass | Metric::Accuracy | Metric::Positions | Metric::Sequence)
-        };
         let compared = |rule: &Rule| rule.metric != Metric::NotCompared;
         let pairs = || rules.iter().zip(&reference);
         let channels = pairs().map(|(rule, r)| compared(rule).then(|| Channels::of(r))).collect();
-        let tops = pairs().map(|(rule, r)| scored(rule).then(|| Arc::new(tops(r, rule.class_axis)))).collect();
-        Ok(Judge { rules, reference, labels, custom, channels, tops })
+        let tops = all_tops(&rules, &reference);
+        Ok(Judge { rules, reference, labels, custom, channels, tops, others: Vec::new(), other_labels: None })
+    }
+
+    /// Expects losses by the margins of other samples too, from the original's outputs on them and, if it has them of its own,
+    /// their labels. Samples that weights were fitted to serve as well as any: the original's margins know nothing of that.
+    #[must_use]
+    pub fn with_margins_of(self, outputs: &[Output], labels: Option<&[i64]>) -> Self {
+        if self.labels.is_some() != labels.is_some() || outputs.len() != self.rules.len() {
+            return self;
+        }
+        let others = all_tops(&self.rules, outputs);
+        Judge { others, other_labels: labels.map(<[i64]>::to_vec), ..self }
     }
 
     /// The original's outputs.
@@ -255,7 +277,8 @@ impl Judge {
         match rule.metric {
             Metric::TopClass | Metric::Accuracy | Metric::Positions | Metric::Sequence => {
                 if let Some(before) = &self.tops[at] {
-                    self.scores(&mut compared, rule, before, reference, got);
+                    let others = self.others.get(at).and_then(Option::as_deref);
+                    self.scores(&mut compared, rule, before, others, reference, got);
                 }
             }
             Metric::Cosine => {
@@ -276,7 +299,8 @@ impl Judge {
                 compared.figures.decisions = Some(1.0 - losses.mean());
                 let deviation = root_mean_square(reference, got);
                 let margins = reference.values.iter().map(|&r| flip(f64::from((r - rule.threshold).abs()), deviation));
-                compared.expected = Some(margins.sum::<f64>() / reference.values.len().max(1) as f64);
+                let loss = margins.sum::<f64>() / reference.values.len().max(1) as f64;
+                compared.expected = Some(Expected { loss, samples: n });
                 // Decisions that are nearly all alike say nothing about a score that is lost.
                 compared.dead |= squares.mean() > GUARD;
                 compared.losses = Some(losses);
@@ -286,12 +310,20 @@ impl Judge {
         compared
     }
 
-    fn scores(&self, compared: &mut Compared, rule: &Rule, before: &Tops, reference: &Output, got: &Output) {
+    /// `before` is of the samples that are compared, `others` of those of which only the original's outputs are known.
+    fn scores(
+        &self,
+        compared: &mut Compared,
+        rule: &Rule,
+        before: &Tops,
+        others: Option<&Tops>,
+        reference: &Output,
+        got: &Output,
+    ) {
         let after = tops(got, rule.class_axis);
         let n = reference.shape.first().copied().unwrap_or(1);
         let positions = before.positions.max(1);
-        let deviation = margin_deviation(reference, got, rule.class_axis);
-        let flips: Vec<f64> = before.margin.iter().map(|&m| flip(f64::from(m), deviation)).collect();
+        let others = others.filter(|others| others.positions.max(1) == positions);
         let changed: Vec<usize> = before
             .first
             .chunks_exact(positions)
@@ -303,7 +335,8 @@ impl Judge {
             compared.figures.sequence = Some(1.0 - whole as f64 / n.max(1) as f64);
         }
         compared.figures.agreement = Some(1.0 - changed.iter().sum::<usize>() as f64 / (n * positions).max(1) as f64);
-        let labels = self.labels.as_deref().filter(|l| positions == 1 && l.len() == n);
+        let fitting = |labels: &[i64], tops: &Tops| positions == 1 && labels.len() == tops.first.len();
+        let labels = self.labels.as_deref().filter(|labels| fitting(labels, before));
         let right = |top: u32, label: i64| i64::from(top) == label;
         if let Some(labels) = labels {
             let accuracy = |tops: &Tops| {
@@ -311,37 +344,55 @@ impl Judge {
             };
             compared.figures.accuracy = Some((accuracy(before), accuracy(&after)));
         }
-        match (rule.metric, labels) {
+        compared.losses = Some(match (rule.metric, labels) {
             (Metric::Accuracy, Some(labels)) => {
                 let pairs = || before.first.iter().zip(&after.first).zip(labels);
                 let lost = pairs().filter(|&((&b, &a), &l)| right(b, l) && !right(a, l)).count();
                 let won = pairs().filter(|&((&b, &a), &l)| !right(b, l) && right(a, l)).count();
-                compared.losses = Some(Losses::Paired { lost, won, n });
-                // Where the original is wrong and its second choice right, a flip is a gain.
-                let effect = before.first.iter().zip(&before.second).zip(labels).zip(&flips);
-                let expected: f64 = effect
-                    .map(|(((&first, &second), &label), &flip)| {
-                        flip * (f64::from(u8::from(right(first, label))) - f64::from(u8::from(right(second, label))))
-                    })
-                    .sum();
-                compared.expected = Some((expected / n.max(1) as f64).max(0.0));
+                Losses::Paired { lost, won, n }
             }
             (Metric::Positions, _) if positions > 1 => {
-                let shares = changed.iter().map(|&c| c as f64 / positions as f64).collect();
-                compared.losses = Some(Losses::Shares(shares));
-                compared.expected = Some(flips.iter().sum::<f64>() / flips.len().max(1) as f64);
+                Losses::Shares(changed.iter().map(|&c| c as f64 / positions as f64).collect())
             }
-            (Metric::Sequence, _) => {
-                let keep = |sample: &[f64]| 1.0 - sample.iter().map(|f| 1.0 - f).product::<f64>();
-                compared.losses = Some(Losses::Counts { lost: whole, n });
-                compared.expected = Some(flips.chunks_exact(positions).map(keep).sum::<f64>() / n.max(1) as f64);
-            }
-            _ => {
-                compared.losses = Some(Losses::Counts { lost: whole, n });
-                compared.expected = Some(flips.iter().sum::<f64>() / flips.len().max(1) as f64);
-            }
+            _ => Losses::Counts { lost: whole, n },
+        });
+        let deviation = margin_deviation(reference, got, rule.class_axis);
+        let (mut loss, mut samples) = (0.0, 0);
+        let all = [(Some(before), labels), (others, self.other_labels.as_deref())];
+        for (tops, labels) in all.into_iter().filter_map(|(tops, labels)| Some((tops?, labels))) {
+            let labels = labels.filter(|labels| fitting(labels, tops));
+            loss += expected_losses(rule.metric, tops, labels, deviation);
+            samples += tops.first.len() / positions;
         }
+        compared.expected = Some(Expected { loss: (loss / samples.max(1) as f64).max(0.0), samples });
     }
+}
+
+/// The sum of the losses of all samples that an error of the margins of standard deviation `deviation` lets expect.
+fn expected_losses(metric: Metric, tops: &Tops, labels: Option<&[i64]>, deviation: f64) -> f64 {
+    let positions = tops.positions.max(1);
+    let flips: Vec<f64> = tops.margin.iter().map(|&m| flip(f64::from(m), deviation)).collect();
+    match (metric, labels) {
+        (Metric::Accuracy, Some(labels)) => {
+            // Where the original is wrong and its second choice right, a flip is a gain.
+            let right = |top: u32, label: i64| f64::from(u8::from(i64::from(top) == label));
+            let effect = tops.first.iter().zip(&tops.second).zip(labels).zip(&flips);
+            effect.map(|(((&first, &second), &label), &flip)| flip * (right(first, label) - right(second, label))).sum()
+        }
+        (Metric::Sequence, _) => {
+            let keep = |sample: &[f64]| 1.0 - sample.iter().map(|f| 1.0 - f).product::<f64>();
+            flips.chunks_exact(positions).map(keep).sum()
+        }
+        _ => flips.iter().sum::<f64>() / positions as f64,
+    }
+}
+
+/// The largest scores of each output that is judged by them.
+fn all_tops(rules: &[Rule], outputs: &[Output]) -> Vec<Option<Arc<Tops>>> {
+    let scored =
+        |rule: &Rule| matches!(rule.metric, Metric::TopClass | Metric::Accuracy | Metric::Positions | Metric::Sequence);
+    let pairs = rules.iter().zip(outputs);
+    pairs.map(|(rule, output)| scored(rule).then(|| Arc::new(tops(output, rule.class_axis)))).collect()
 }
 
 /// Refuses a metric that does not fit its output.

@@ -9,7 +9,7 @@ mod metric;
 mod top;
 
 pub use bounds::{fewest_without_loss, student};
-pub use judge::{Compared, CustomLoss, CustomMetric, Figures, Judge, Verdict};
+pub use judge::{Compared, CustomLoss, CustomMetric, Expected, Figures, Judge, Verdict};
 pub use losses::Losses;
 pub use metric::{Metric, Rule};
 

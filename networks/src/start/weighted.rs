@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use crate::matmul::{Strided, multiply};
 use crate::start::coarsen::groups_of_legs;
 use crate::start::{InputWeighting, eigen, gram};
 use crate::{CoreKind, Error, GeneratorSpec, Leg, Shape, Side};
@@ -11,6 +12,8 @@ use crate::{CoreKind, Error, GeneratorSpec, Leg, Shape, Side};
 /// Eigenvalues of a marginal are raised to at least this share of their mean: directions that no input has seen must not be
 /// amplified without bound when the weighting is taken back.
 const FLOOR: f64 = 1e-6;
+/// Rows of a root that one task multiplies.
+const ROWS: usize = 128;
 
 /// The weighting of a group of neighbouring physical legs that one core makes: a symmetric matrix on its m elements.
 #[derive(Debug)]
@@ -130,14 +133,14 @@ fn roots(marginal: &[f64], d: usize) -> Result<(Vec<f64>, Vec<f64>), Error> {
     let mean = values.iter().sum::<f64>() / d as f64;
     // A Gram matrix of nothing but zeros says nothing about the inputs.
     let floor = if mean > 0.0 { FLOOR * mean } else { 1.0 };
+    let plain: Vec<f64> = (0..d * d).map(|at| vectors[(at / d, at % d)]).collect();
     let power = |exponent: f64| {
-        // (V·diag)·Vᵀ with V row-major, so that the inner products run over contiguous rows.
         let factors: Vec<f64> = values.iter().map(|value| value.max(floor).powf(exponent)).collect();
-        let plain: Vec<f64> = (0..d * d).map(|at| vectors[(at / d, at % d)]).collect();
         let scaled: Vec<f64> = plain.iter().enumerate().map(|(at, v)| v * factors[at % d]).collect();
         let mut out = vec![0.0; d * d];
-        out.par_chunks_mut(d).zip(scaled.par_chunks(d)).for_each(|(out, left)| {
-            out.iter_mut().zip(plain.chunks_exact(d)).for_each(|(out, right)| *out = eigen::dot(left, right));
+        out.par_chunks_mut(ROWS * d).zip(scaled.par_chunks(ROWS * d)).for_each(|(out, left)| {
+            let rows = Strided::rows(left.len() / d, d);
+            multiply((out, rows), false, (left, rows), (&plain, Strided::rows(d, d).transposed()));
         });
         out
     };

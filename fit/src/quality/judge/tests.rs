@@ -104,9 +104,30 @@ fn a_metric_of_the_callers_own_replaces_the_others() {
 fn expected_losses_grow_with_the_error() {
     let r = output(&[2, 2], &[1.0, 0.0, 0.0, 3.0]);
     let judge = judge(Metric::TopClass, r, None);
-    let expected = |g: &[f32]| judge.compare(&[output(&[2, 2], g)]).outputs[0].expected.unwrap();
+    let expected = |g: &[f32]| judge.compare(&[output(&[2, 2], g)]).outputs[0].expected.unwrap().loss;
     let (small, large) = (expected(&[1.1, 0.0, 0.0, 3.1]), expected(&[2.0, 0.0, 0.0, 4.0]));
     assert!(0.0 < small && small < large && large < 0.5, "{small} {large}");
+}
+
+#[test]
+fn margins_of_other_samples_count_as_those_of_the_compared_ones() {
+    let (r, near) = (output(&[2, 2], &[1.0, 0.0, 0.0, 3.0]), output(&[3, 2], &[0.1, 0.0, 0.0, 0.2, 9.0, 0.0]));
+    let got = [output(&[2, 2], &[1.3, 0.0, 0.0, 3.3])];
+    let of = |judge: Judge| judge.compare(&got).outputs[0].expected.unwrap();
+    let alone = of(judge(Metric::TopClass, r.clone(), None));
+    let with = of(judge(Metric::TopClass, r.clone(), None).with_margins_of(std::slice::from_ref(&near), None));
+    assert_eq!((alone.samples, with.samples), (2, 5));
+    assert!(with.loss > 3.0 * alone.loss && with.loss < 0.4, "{alone:?} {with:?}");
+    // The loss itself is that of the compared samples.
+    let both = judge(Metric::TopClass, r.clone(), None).with_margins_of(std::slice::from_ref(&near), None);
+    assert_eq!(both.compare(&got).loss(), 0.0);
+    // With labels a flip of what was wrong may be a gain; without labels of their own others are left out.
+    let labelled = |labels: Option<&[i64]>| {
+        of(judge(Metric::Accuracy, r.clone(), Some(vec![0, 1])).with_margins_of(std::slice::from_ref(&near), labels))
+    };
+    assert!((labelled(Some(&[0, 1, 0])).loss - with.loss).abs() < 1e-9);
+    assert!(labelled(Some(&[1, 1, 0])).loss < with.loss / 2.0);
+    assert_eq!(labelled(None).samples, 2);
 }
 
 #[test]
