@@ -34,6 +34,42 @@ enum Collected {
     Rows(Variation),
 }
 
+/// Takes the rows that enter candidates.
+trait Collector {
+    /// Whether rows of this candidate would change anything; if not, there are so many of them.
+    fn wants(&mut self, candidate: usize, count: usize) -> bool;
+    fn add(&mut self, candidate: usize, rows: &[f32]);
+}
+
+impl Collector for Vec<Collected> {
+    fn wants(&mut self, candidate: usize, count: usize) -> bool {
+        match &mut self[candidate] {
+            Collected::Moments(builder) if builder.is_full() => {
+                builder.pass_over(count);
+                false
+            }
+            _ => true,
+        }
+    }
+
+    fn add(&mut self, candidate: usize, rows: &[f32]) {
+        match &mut self[candidate] {
+            Collected::Moments(builder) => builder.add(rows),
+            Collected::Rows(variation) => variation.add(rows),
+        }
+    }
+}
+
+impl Collector for Vec<Variation> {
+    fn wants(&mut self, candidate: usize, _: usize) -> bool {
+        self[candidate].silent().is_some()
+    }
+
+    fn add(&mut self, candidate: usize, rows: &[f32]) {
+        self[candidate].add(rows);
+    }
+}
+
 /// What is known of the activations that enter a layer.
 pub(crate) enum Statistics {
     /// Their second moments.
@@ -70,10 +106,7 @@ pub(crate) fn input_statistics(
         false => Collected::Moments(GramBuilder::new(c.inputs)),
     };
     let mut all: Vec<Collected> = candidates.iter().map(collected).collect();
-    let read = for_each_row(model, candidates, data, |at, rows| match &mut all[at] {
-        Collected::Moments(builder) => builder.add(rows),
-        Collected::Rows(variation) => variation.add(rows),
-    })?;
+    let read = for_each_row(model, candidates, data, &mut all)?;
     let finish = |(candidate, collected, centred): (&&Candidate, Collected, bool)| match collected {
         Collected::Moments(builder) => {
             let ridge = match (candidate.has_rows_taken(), data.is_synthetic()) {
@@ -112,7 +145,7 @@ pub(crate) fn silent(
     for part in [&data.select(&glance)?, data] {
         let chosen: Vec<&Candidate> = left.iter().map(|&at| candidates[at]).collect();
         let mut variations: Vec<Variation> = chosen.iter().map(|c| variation(c)).collect();
-        let read = for_each_row(model, &chosen, part, |at, rows| variations[at].add(rows))?;
+        let read = for_each_row(model, &chosen, part, &mut variations)?;
         for ((at, variation), read) in left.iter().zip(&variations).zip(read) {
             found[*at] = variation.silent().filter(|_| read);
         }
@@ -129,7 +162,7 @@ fn for_each_row(
     model: &Model,
     candidates: &[&Candidate],
     data: &Dataset,
-    mut consume: impl FnMut(usize, &[f32]),
+    collector: &mut impl Collector,
 ) -> Result<Vec<bool>, Error> {
     let mut values: Vec<String> = Vec::new();
     let mut numbers: HashMap<String, usize> = HashMap::new();
@@ -156,12 +189,17 @@ fn for_each_row(
             let activation = Output::from_tensor(tensor)?;
             let Some(unfold) = &tap.unfold else {
                 // Counted from 1, since the first row is one like any other.
-                consume(tap.candidate, &activation.values.iter().map(|row| row + 1.0).collect::<Vec<f32>>());
+                let rows: Vec<f32> = activation.values.iter().map(|row| row + 1.0).collect();
+                collector.add(tap.candidate, &rows);
                 continue;
             };
+            let features = candidates[tap.candidate].inputs;
+            if !collector.wants(tap.candidate, unfold.count_rows(&activation, features)) {
+                continue;
+            }
             rows.clear();
-            match unfold.append_rows(&activation, candidates[tap.candidate].inputs, &mut rows) {
-                Ok(()) => consume(tap.candidate, &rows),
+            match unfold.append_rows(&activation, features, &mut rows) {
+                Ok(()) => collector.add(tap.candidate, &rows),
                 Err(adntn_fit::Error::Shape(problem)) => {
                     tracing::debug!(layer = candidates[tap.candidate].layer, problem, "no statistics");
                     read[tap.candidate] = false;

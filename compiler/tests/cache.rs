@@ -465,7 +465,7 @@ fn models_are_planned_under_any_name_that_a_plan_can_hold() {
         use std::os::unix::ffi::OsStrExt as _;
         let name = std::ffi::OsStr::from_bytes(b"\xff.onnx");
         fs::rename(dir.join("in.onnx"), dir.join(name)).unwrap();
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_adntn-compile"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_adntn-compile"));
         let output = command.current_dir(dir).args(plan).arg(name).output().unwrap();
         assert_eq!(output.status.code(), Some(2));
         assert!(stderr(&output).contains("UTF-8"), "{}", stderr(&output));

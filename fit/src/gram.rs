@@ -79,10 +79,21 @@ impl GramBuilder {
         }
     }
 
+    /// Whether there are rows enough: of further ones only the number counts.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.rows >= ALWAYS.max(ENOUGH * self.features) && self.variation.silent().is_none()
+    }
+
+    /// Counts rows that were not read because it [is full](GramBuilder::is_full).
+    pub fn pass_over(&mut self, rows: usize) {
+        self.offered += rows;
+    }
+
     /// Adds rows (row-major, `features` columns), unless there are enough of them.
     pub fn add(&mut self, rows: &[f32]) {
         self.offered += rows.len() / self.features.max(1);
-        if self.rows >= ALWAYS.max(ENOUGH * self.features) && self.variation.silent().is_none() {
+        if self.is_full() {
             return;
         }
         for row in rows.chunks_exact(self.features.max(1)) {

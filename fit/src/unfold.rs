@@ -43,6 +43,18 @@ pub enum Padding {
 }
 
 impl Unfold {
+    /// The number of rows in `x`, as far as it fits a layer with `features` inputs.
+    #[must_use]
+    pub fn count_rows(&self, x: &Output, features: usize) -> usize {
+        match self {
+            Unfold::LastAxis | Unfold::LastButOneAxis => x.values.len() / features.max(1),
+            Unfold::Patches(patches) => {
+                let taken = x.shape.get(2..).and_then(|extents| patches.taken(extents));
+                x.shape.first().copied().unwrap_or(0) * taken.unwrap_or(0)
+            }
+        }
+    }
+
     /// Appends the rows found in `x` to `rows` (row-major, I columns each).
     ///
     /// # Errors
@@ -76,6 +88,11 @@ impl Unfold {
 }
 
 impl Patches {
+    /// Positions taken of one sample.
+    fn taken(&self, extents: &[usize]) -> Option<usize> {
+        Some(self.geometry(extents)?.1.iter().product::<usize>().min(POSITIONS_PER_SAMPLE))
+    }
+
     fn append_rows(&self, x: &Output, features: usize, rows: &mut Vec<f32>) -> Option<()> {
         let [samples, channels, extents @ ..] = x.shape.as_slice() else { return None };
         let kernel_size: usize = self.kernel.iter().product();
@@ -86,33 +103,35 @@ impl Patches {
         let positions: usize = outputs.iter().product();
         let taken = positions.min(POSITIONS_PER_SAMPLE);
         let volume: usize = extents.iter().product();
-        // A different phase for every sample, so that small samples of positions still cover the image.
-        for n in 0..*samples {
+        let offsets: Vec<Vec<usize>> = (0..kernel_size).map(|k| unravel(k, &self.kernel)).collect();
+        let mut places = Vec::with_capacity(kernel_size);
+        rows.reserve(samples * taken * features);
+        for (n, sample) in x.values.chunks_exact((channels * volume).max(1)).enumerate() {
             for t in 0..taken {
+                // A different phase for every sample, so that small samples of positions still cover the image.
                 let position = (t * positions / taken.max(1) + n * 7) % positions;
                 let origin = unravel(position, &outputs);
-                let sample = &x.values[n * channels * volume..(n + 1) * channels * volume];
+                places.clear();
+                places.extend(offsets.iter().map(|offset| self.place(extents, &origin, offset, &before)));
                 for image in sample.chunks_exact(volume) {
-                    for k in 0..kernel_size {
-                        let offset = unravel(k, &self.kernel);
-                        rows.push(self.element(image, extents, &origin, &offset, &before));
-                    }
+                    rows.extend(places.iter().map(|place| place.map_or(0.0, |place| image[place])));
                 }
             }
         }
         Some(())
     }
 
-    fn element(&self, image: &[f32], extents: &[usize], origin: &[usize], offset: &[usize], before: &[usize]) -> f32 {
+    /// Where in an image a kernel element lies; `None` for padding.
+    fn place(&self, extents: &[usize], origin: &[usize], offset: &[usize], before: &[usize]) -> Option<usize> {
         let mut index = 0;
         for (d, &extent) in extents.iter().enumerate() {
-            let at = origin[d] * self.strides[d] + offset[d] * self.dilations[d];
-            match at.checked_sub(before[d]) {
-                Some(at) if at < extent => index = index * extent + at,
-                _ => return 0.0,
+            let at = (origin[d] * self.strides[d] + offset[d] * self.dilations[d]).checked_sub(before[d])?;
+            if at >= extent {
+                return None;
             }
+            index = index * extent + at;
         }
-        image[index]
+        Some(index)
     }
 
     /// Padding before each dimension and the number of output positions.
@@ -200,5 +219,21 @@ mod tests {
         };
         assert_eq!(geometry(true), (vec![1], vec![5]));
         assert_eq!(geometry(false), (vec![2], vec![5]));
+    }
+
+    #[test]
+    fn rows_are_counted_as_they_are_appended() {
+        let counted = |unfold: &Unfold, x: &Output, features: usize| {
+            let mut rows = Vec::new();
+            unfold.append_rows(x, features, &mut rows).unwrap();
+            assert_eq!(unfold.count_rows(x, features) * features, rows.len());
+        };
+        counted(&Unfold::LastAxis, &ramp(&[2, 3, 4]), 4);
+        counted(&Unfold::LastButOneAxis, &ramp(&[2, 3, 4]), 3);
+        for extent in [5, 200] {
+            let padding = Padding::Same { upper: true };
+            let patches = Patches { kernel: vec![4], strides: vec![1], dilations: vec![1], padding };
+            counted(&Unfold::Patches(patches), &ramp(&[2, 3, extent]), 12);
+        }
     }
 }
