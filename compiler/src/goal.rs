@@ -57,6 +57,9 @@ impl std::str::FromStr for SearchEffort {
 /// so many seconds.
 const AFTERWARDS: f64 = 0.05;
 const MORE_AFTERWARDS: (f64, f64) = (0.15, 10.0);
+/// Runs over the held-out samples that follow a search, about; and the share of the time that is kept for them at most.
+pub(crate) const RUNS_AFTERWARDS: f64 = 7.0;
+const MOST_AFTERWARDS: f64 = 0.5;
 
 /// Passes on to an observer, and asks for an end when the time is up.
 pub(crate) struct Timed<'o> {
@@ -69,13 +72,14 @@ pub(crate) struct Timed<'o> {
 }
 
 impl<'o> Timed<'o> {
-    /// Ends a search that may take `time` from `begun` on, with all that comes after it.
-    pub(crate) fn new(observer: &'o mut dyn Observer, begun: Instant, time: Option<Duration>) -> Self {
+    /// Ends a search that may take `time` from `begun` on, with all that comes after it: `afterwards` seconds or more.
+    pub(crate) fn new(observer: &'o mut dyn Observer, begun: Instant, time: Option<Duration>, afterwards: f64) -> Self {
         // A time beyond what a clock can tell never ends.
         let until = time.and_then(|time| {
             let (share, most) = MORE_AFTERWARDS;
             let all = time.as_secs_f64();
-            let search = all - AFTERWARDS * all - (share * all).min(most);
+            let least = AFTERWARDS * all + (share * all).min(most);
+            let search = all - least.max(afterwards.min(MOST_AFTERWARDS * all));
             begun.checked_add(Duration::try_from_secs_f64(search).ok()?)
         });
         Timed { observer, until, is_up: false, was_ended: false }
@@ -106,6 +110,7 @@ pub(crate) fn bytes_for_layers(model_bytes: u64, candidates: &[&Candidate], most
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::observer::Silent;
@@ -113,13 +118,20 @@ mod tests {
     #[test]
     fn time_ends_a_search_and_says_so() {
         let mut silent = Silent;
-        let mut endless = Timed::new(&mut silent, Instant::now(), Some(Duration::MAX));
+        let mut endless = Timed::new(&mut silent, Instant::now(), Some(Duration::MAX), 0.0);
         assert!(!endless.stop() && !endless.is_up);
         let mut silent = Silent;
-        let mut none = Timed::new(&mut silent, Instant::now(), None);
+        let mut none = Timed::new(&mut silent, Instant::now(), None, 0.0);
         assert!(!none.stop());
         let mut silent = Silent;
-        let mut over = Timed::new(&mut silent, Instant::now(), Some(Duration::ZERO));
+        let mut over = Timed::new(&mut silent, Instant::now(), Some(Duration::ZERO), 0.0);
         assert!(over.stop() && over.is_up);
+        // What is known to take long afterwards ends it earlier, but never in the first half.
+        let minute = Some(Duration::from_secs(60));
+        let stops = |seconds: u64, afterwards: f64| {
+            let begun = Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();
+            Timed::new(&mut Silent, begun, minute, afterwards).stop()
+        };
+        assert!(!stops(40, 0.0) && stops(40, 25.0) && !stops(25, 1e9) && stops(31, 1e9));
     }
 }

@@ -133,12 +133,20 @@ impl Run<'_> {
         }
 
         self.model_name = self.cache.is_on().then(|| model.digest().into());
-        let samples = self.samples(&model);
-        let samples = self.of_original(samples)?;
+        // Nothing can be replaced, and nobody gave samples that might be wrong.
+        let is_left = chosen.is_empty() && self.options.calibration.is_none();
+        let samples = if is_left {
+            None
+        } else {
+            {
+                let samples = self.samples(&model);
+                self.of_original(samples)?
+            }
+        };
         self.go_on()?;
         let mut layers = self.layers(&model, &chosen, samples.as_ref())?;
         self.go_on()?;
-        let kept = self.kept(&model, &survey, samples.as_ref())?;
+        let kept = if is_left { Patch::default() } else { self.kept(&model, &survey, samples.as_ref())? };
         let trained = self.options.fit == FitKind::EndToEnd;
         let (mut decision, training, mut rest) = if trained {
             self.train(&model, &mut layers, samples.as_ref())?
@@ -328,14 +336,17 @@ impl Run<'_> {
         kept: &Patch,
         name: Option<Name>,
     ) -> Result<Selection, Error> {
+        let since = Instant::now();
         let bench = self.of_original(Bench::new(model, samples.selection.clone(), &samples.yardstick))?.beside(kept);
+        let each = since.elapsed().as_secs_f64() / samples.selection.samples().max(1) as f64;
+        let afterwards = goal::RUNS_AFTERWARDS * each * samples.held_out.samples() as f64;
         let bench = bench.with_margins_of(samples.fit.as_ref(), samples.fixed_batch().unwrap_or(1))?;
         let ladder = Ladder::new(model, layers, samples, self.options)?;
         let (options, losses) = (self.options, BTreeMap::new());
         let candidates: Vec<&Candidate> = layers.iter().map(|layer| layer.candidate).collect();
         let enough =
             options.max_size.map(|most| goal::bytes_for_layers(model.size_bytes(), &candidates, most).unwrap_or(0));
-        let mut timed = Timed::new(self.observer, self.begun, options.time);
+        let mut timed = Timed::new(self.observer, self.begun, options.time, afterwards);
         let mut search = Search { layers: &mut *layers, bench: &bench, options, observer: &mut timed, losses, enough };
         let mut selection = search.run(ladder)?;
         if timed.is_up && selection.stopped == StopReason::Interrupted {

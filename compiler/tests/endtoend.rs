@@ -6,7 +6,7 @@ mod common;
 use std::path::Path;
 
 use adntn_compiler::{Ended, Metric, Report};
-use common::{fixture, run, samples, stderr, write};
+use common::{fixture, root, run, samples, stderr, write};
 
 fn compile(dir: &Path, model: &Path, more: &[&str]) -> Report {
     let mut args = vec![model.to_str().unwrap(), "out.onnx", "--report", "report.json", "--fit", "end-to-end"];
@@ -87,6 +87,17 @@ fn the_same_seed_gives_the_same_file_interrupted_or_not() {
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("other settings: rate"), "{}", stderr(&output));
     assert!(!dir.path().join("other.onnx").exists());
+}
+
+#[test]
+fn a_fit_that_began_with_dead_outputs_goes_on_from_its_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let shipped = |name: &str| root().join("onnx-fixtures").join(name);
+    let digits = shipped("mnist-calibration.npz").display().to_string();
+    let args = ["-c", &digits, "--epochs", "1", "--accept-worse", "--checkpoint", "fit.st", "--resume"];
+    let resumed_at = || compile(dir.path(), &shipped("lenet5-mnist.onnx"), &args).training.unwrap().resumed_at;
+    assert_eq!(resumed_at(), None);
+    assert!(resumed_at().is_some_and(|step| step > 0));
 }
 
 #[test]

@@ -275,7 +275,9 @@ fn little_address_space_neither_hangs_nor_panics() {
         let output = shell.current_dir(dir).args(["-c", &script]).env("RUST_BACKTRACE", "0").output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_ne!(output.status.code(), Some(124), "{kib} KiB: {text}");
-        assert!(!text.contains("panicked"), "{kib} KiB: {text}");
+        // Where a thread that has begun finds no room for its signal stack, the standard library ends the process.
+        let is_own = text.contains("panicked") && !text.contains("failed to allocate an alternative stack");
+        assert!(!is_own, "{kib} KiB: {text}");
         // From here on there is enough for all of it.
         if output.status.success() {
             break;

@@ -295,6 +295,22 @@ fn an_original_that_knows_one_of_the_sets_is_told() {
 }
 
 #[test]
+fn labels_that_the_held_out_samples_lack_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "in.onnx", |_| {});
+    samples(dir.path(), "x.npy", 128);
+    samples(dir.path(), "held.npy", 64);
+    let labels = ndarray::Array1::from_vec(top_classes(dir.path()));
+    ndarray_npy::write_npy(dir.path().join("labels.npy"), &labels).unwrap();
+    let told = |more: &[&str]| {
+        let args = ["in.onnx", "o.onnx", "-c", "x.npy", "--labels", "labels.npy", "-t", "50%"];
+        stderr(&run(dir.path(), &[&args[..], more].concat()))
+    };
+    assert!(told(&["--held-out", "held.npy"]).contains("give --held-out-labels"));
+    assert!(!told(&[]).contains("--held-out-labels"));
+}
+
+#[test]
 fn labels_of_one_probability_are_no_classes() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), "in.onnx", |m| {

@@ -49,6 +49,29 @@ fn ordinary_help_fits_one_screen() {
 }
 
 #[test]
+fn numbers_below_zero_are_told_the_range() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "in.onnx", |_| {});
+    for args in [["-t", "-1"], ["--tolerance", "-0.1"], ["--max-size", "-5"], ["--epochs", "-2"], ["--seed", "-1"]] {
+        let text = refused(dir.path(), &[&["in.onnx", "out.onnx"], &args[..]].concat());
+        assert!(text.contains(args[1]) && text.contains(args[0].trim_start_matches("-t")), "{args:?}: {text}");
+        assert!(!text.contains("unexpected argument"), "{args:?}: {text}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_was_asked_for_and_could_not_be_printed_is_an_error() {
+    for args in ["--print-config", "--help", "--help-all", "--version"] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_adntn-compile")).arg(args).stdout(full).output();
+        let output = output.unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args}: {}", stderr(&output));
+        assert!(stderr(&output).contains("standard output"), "{args}: {}", stderr(&output));
+    }
+}
+
+#[test]
 fn printed_settings_are_those_in_force() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();

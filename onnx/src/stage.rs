@@ -4,13 +4,14 @@
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
 
 use crate::external::{ExternalFiles, Identity};
 use crate::rope::Rope;
-use crate::staged_file::{StagedFile, check_target, commit_all, file_name};
+use crate::staged_file::{StagedFile, check_target, commit_all, file_name, folder_of};
 use crate::tensors::Found;
 use crate::{Error, Model, Written, fault, mapped, pb, tensor, tensors};
 
@@ -91,6 +92,9 @@ impl Staged {
     /// # Errors
     /// As for [`commit`](Self::commit).
     pub fn commit_with(self, others: Vec<StagedFile>) -> Result<Written, Error> {
+        // What one process finds outdated another may refer to by then, so they take turns.
+        let folder = fs::File::open(folder_of(self.model.target())).ok();
+        let _turn = folder.as_ref().filter(|folder| is_locked_soon(folder));
         let outdated = self.outdated();
         let Staged { model, data, written, .. } = self;
         let files = data.into_iter().map(|(_, data)| data).chain(others).chain([model]);
@@ -127,6 +131,21 @@ impl Staged {
         outdated.dedup();
         outdated
     }
+}
+
+/// Waits for the lock of a file, which ends when it is closed; not for ever, since its holder may have been stopped, and not where
+/// the file system has none.
+fn is_locked_soon(file: &fs::File) -> bool {
+    const PAUSE: Duration = Duration::from_millis(10);
+    const PAUSES: usize = 500;
+    for _ in 0..PAUSES {
+        match file.try_lock() {
+            Ok(()) => return true,
+            Err(fs::TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
+            Err(fs::TryLockError::Error(_)) => return false,
+        }
+    }
+    false
 }
 
 /// The name of a data file with this content, for the model file `model`: `NAME.onnx.0123456789abcdef.data`.

@@ -40,6 +40,9 @@ pub(crate) fn run() -> ExitCode {
         Err(Refusal::CommandLine(answer)) if answer.kind() == ErrorKind::DisplayHelp => {
             return answered(&help::ordinary());
         }
+        Err(Refusal::CommandLine(answer)) if answer.kind() == ErrorKind::DisplayVersion => {
+            return answered(&answer.to_string());
+        }
         Err(Refusal::CommandLine(answer)) => answer.exit(),
         Err(Refusal::File(error)) => return refused(&error, &error.to_string()),
     };
@@ -59,9 +62,14 @@ fn refused(error: &Error, sentence: &str) -> ExitCode {
 
 /// Prints what was asked for.
 fn answered(text: &str) -> ExitCode {
-    // A closed standard output wants no more.
-    let _ = writeln!(io::stdout(), "{}", text.trim_end());
-    ExitCode::SUCCESS
+    match writeln!(io::stdout(), "{}", text.trim_end()).and_then(|()| io::stdout().flush()) {
+        // A closed standard output wants no more.
+        Err(problem) if problem.kind() != io::ErrorKind::BrokenPipe => {
+            let error = Error::Usage(format!("standard output takes nothing ({problem}): write to another place"));
+            refused(&error, &error.to_string())
+        }
+        _ => ExitCode::SUCCESS,
+    }
 }
 
 fn act(settings: &Settings) -> Result<ExitCode, Error> {

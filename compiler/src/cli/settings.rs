@@ -145,6 +145,8 @@ pub(super) fn command() -> Command {
             .require_equals(true)
             .default_value("false")
             .default_missing_value("true"),
+        // A number below zero is told the range, and is not taken for an option.
+        _ if arg.get_action().takes_values() => arg.allow_negative_numbers(true),
         _ => arg,
     })
 }

@@ -104,6 +104,13 @@ impl Run<'_> {
                 samples.yardstick = Yardstick::choose(model, &outputs, &stand_ins, count, labelled, self.options)?;
                 samples.check_labels(&outputs)?;
                 self.note_outputs(&samples.yardstick);
+                if !labelled && samples.selection.labels().is_some() && !samples.held_out.is_synthetic() {
+                    self.notes.push(
+                        "The held-out samples have no labels, so no output was judged by its classes: give \
+                         --held-out-labels."
+                            .into(),
+                    );
+                }
                 if labelled && !samples.yardstick.judges(Metric::Accuracy) && self.options.fit != FitKind::EndToEnd {
                     self.notes.push("The labels change nothing: no output is judged by its classes.".into());
                 }

@@ -96,8 +96,8 @@ const CHECKSUM: &str = "checksum";
 const FORMAT: (&str, &str) = ("format", "adntn-fit-2");
 /// Nothing that a fit makes is larger; squares of it still fit in float64.
 const LARGEST: f32 = 1e30;
-/// Qualities lie around 1 and below; percent of them are finite.
-const QUALITIES: std::ops::RangeInclusive<f64> = -1e300..=1e3;
+/// Qualities lie around 1 and below; the least is that of outputs that are dead, as they may be before training.
+const QUALITIES: std::ops::RangeInclusive<f64> = f64::MIN..=1e3;
 
 impl State {
     /// The state before the first step.
@@ -322,7 +322,7 @@ mod tests {
 
     #[test]
     fn states_that_no_fit_makes_are_refused() {
-        let changes: [fn(&mut State); 10] = [
+        let changes: [fn(&mut State); 9] = [
             |s| s.step = usize::MAX,
             |s| s.best_epoch = usize::MAX,
             |s| s.norm = f64::NAN,
@@ -332,12 +332,15 @@ mod tests {
             |s| s.second[2] = -1.0,
             |s| s.best.quality = f64::INFINITY,
             |s| (s.step, s.best.quality) = (5, 1e308),
-            |s| (s.step, s.start.quality) = (5, f64::MIN),
         ];
         for (number, change) in changes.into_iter().enumerate() {
             let mut state = State::new(&[1.0, 2.0, 3.0]);
             change(&mut state);
             assert!(state.check(Extent { parameters: 3, steps: 100, per_epoch: 10 }).is_err(), "{number}");
         }
+        // Outputs that are dead before training are measured too.
+        let mut dead = State::new(&[1.0, 2.0, 3.0]);
+        (dead.step, dead.best) = (5, Check { quality: 0.5, loss: 1.0 });
+        dead.check(Extent { parameters: 3, steps: 100, per_epoch: 10 }).unwrap();
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::error::{Channels, is_dead};
 use super::losses::Losses;
 use super::metric::{Metric, Rule};
-use super::top::{Tops, flip, margin_deviation, tops};
+use super::top::{Tops, flip, margin_deviations, tops};
 use crate::error::Error;
 use crate::runner::Output;
 
@@ -30,7 +30,7 @@ const GUARD: f64 = 0.5;
 
 /// Most of what is lost is lost on the few samples with small margins, of which a small set may hold none. So many samples make
 /// an estimate by margins twice as large (`bench/run promise` shows what it takes).
-const UNSEEN: f64 = 64.0;
+const UNSEEN: f64 = 128.0;
 
 /// The original's outputs on some samples, and how they are compared.
 #[derive(Debug, Clone)]
@@ -297,8 +297,8 @@ impl Judge {
                 let decides = |score: f32| score >= rule.threshold;
                 let losses = shares(&reference.values, &got.values, n, |r, g| decides(r) != decides(g));
                 compared.figures.decisions = Some(1.0 - losses.mean());
-                let deviation = root_mean_square(reference, got);
-                let margins = reference.values.iter().map(|&r| flip(f64::from((r - rule.threshold).abs()), deviation));
+                let deviation = [root_mean_square(reference, got)];
+                let margins = reference.values.iter().map(|&r| flip(f64::from((r - rule.threshold).abs()), &deviation));
                 let loss = margins.sum::<f64>() / reference.values.len().max(1) as f64;
                 compared.expected = Some(Expected { loss, samples: n });
                 // Decisions that are nearly all alike say nothing about a score that is lost.
@@ -356,22 +356,22 @@ impl Judge {
             }
             _ => Losses::Counts { lost: whole, n },
         });
-        let deviation = margin_deviation(reference, got, rule.class_axis);
+        let deviations = margin_deviations(reference, got, rule.class_axis);
         let (mut loss, mut samples) = (0.0, 0);
         let all = [(Some(before), labels), (others, self.other_labels.as_deref())];
         for (tops, labels) in all.into_iter().filter_map(|(tops, labels)| Some((tops?, labels))) {
             let labels = labels.filter(|labels| fitting(labels, tops));
-            loss += expected_losses(rule.metric, tops, labels, deviation);
+            loss += expected_losses(rule.metric, tops, labels, &deviations);
             samples += tops.first.len() / positions;
         }
         compared.expected = Some(Expected { loss: (loss / samples.max(1) as f64).max(0.0), samples });
     }
 }
 
-/// The sum of the losses of all samples that an error of the margins of standard deviation `deviation` lets expect.
-fn expected_losses(metric: Metric, tops: &Tops, labels: Option<&[i64]>, deviation: f64) -> f64 {
+/// The sum of the losses of all samples that margins which stray by `deviations` let expect.
+fn expected_losses(metric: Metric, tops: &Tops, labels: Option<&[i64]>, deviations: &[f64]) -> f64 {
     let positions = tops.positions.max(1);
-    let flips: Vec<f64> = tops.margin.iter().map(|&m| flip(f64::from(m), deviation)).collect();
+    let flips: Vec<f64> = tops.margin.iter().map(|&m| flip(f64::from(m), deviations)).collect();
     match (metric, labels) {
         (Metric::Accuracy, Some(labels)) => {
             // Where the original is wrong and its second choice right, a flip is a gain.

@@ -4,6 +4,9 @@ use statrs::function::erf::erfc;
 
 use crate::runner::Output;
 
+/// Most deviations that positions are told apart by.
+const KINDS: usize = 32;
+
 /// Index of the largest score, and of the second largest, at every position of every sample; the first one on a tie. The class
 /// axis is `axis`, or the last one; the samples lie on the first. A single axis is one score a sample, so always class 0.
 pub(super) struct Tops {
@@ -50,32 +53,38 @@ pub(super) fn tops(output: &Output, axis: Option<usize>) -> Tops {
     found
 }
 
-/// Standard deviation of the difference of two scores of `got`, given what the original's were: σ² is twice the mean squared
-/// error of a score. `classes` scores stand together; a shift common to them changes no ranking, so it is left out.
-pub(super) fn margin_deviation(reference: &Output, got: &Output, axis: Option<usize>) -> f64 {
+/// How much the differences of two scores of `got` stray from what the original's were, a standard deviation each for up to
+/// [`KINDS`] kinds of positions that are as many: the quantiles of twice the mean squared error of a position's scores, since some
+/// samples stray much further than others. A shift common to all scores of a position changes no ranking, so it is left out.
+pub(super) fn margin_deviations(reference: &Output, got: &Output, axis: Option<usize>) -> Vec<f64> {
     let shape = &reference.shape;
     let axis = axis.filter(|&a| a > 0 && a < shape.len()).unwrap_or(shape.len().saturating_sub(1));
     let classes = shape.get(axis).copied().unwrap_or(1);
     let after: usize = shape[(axis + 1).min(shape.len())..].iter().product();
     if classes < 2 {
-        return 0.0;
+        return Vec::new();
     }
-    let (mut power, mut groups) = (0.0, 0usize);
+    let mut squares = Vec::new();
     for block in 0..reference.values.len().min(got.values.len()) / (classes * after).max(1) {
         for a in 0..after {
             let at = |class: usize| (block * classes + class) * after + a;
             let difference = |class: usize| got.value(at(class)) - reference.value(at(class));
             let shift = (0..classes).map(difference).sum::<f64>() / classes as f64;
-            power += (0..classes).map(|c| (difference(c) - shift).powi(2)).sum::<f64>();
-            groups += 1;
+            let power: f64 = (0..classes).map(|c| (difference(c) - shift).powi(2)).sum();
+            squares.push(2.0 * power / (classes - 1) as f64);
         }
     }
-    (2.0 * power / (groups.max(1) * (classes - 1)) as f64).sqrt()
+    squares.sort_unstable_by(f64::total_cmp);
+    let kinds = KINDS.min(squares.len());
+    let of = |k: usize| &squares[k * squares.len() / kinds..(k + 1) * squares.len() / kinds];
+    (0..kinds).map(|k| (of(k).iter().sum::<f64>() / of(k).len() as f64).sqrt()).collect()
 }
 
-/// P(Z > margin/σ) for a standard normal Z: how likely it is that a winner with this margin loses.
-pub(super) fn flip(margin: f64, deviation: f64) -> f64 {
-    if deviation == 0.0 { 0.0 } else { 0.5 * erfc(margin / deviation / std::f64::consts::SQRT_2) }
+/// How likely it is that a winner with this margin loses, at a position that strays as any of `deviations`: the mean of P(Z >
+/// margin/σ) for a standard normal Z.
+pub(super) fn flip(margin: f64, deviations: &[f64]) -> f64 {
+    let one = |&d: &f64| if d == 0.0 { 0.0 } else { 0.5 * erfc(margin / d / std::f64::consts::SQRT_2) };
+    deviations.iter().map(one).sum::<f64>() / deviations.len().max(1) as f64
 }
 
 #[cfg(test)]
@@ -100,15 +109,20 @@ mod tests {
     #[test]
     fn flips_follow_the_normal_distribution() {
         for (x, p) in [(0.0, 0.5), (1.0, 0.158_655), (1.96, 0.024_998), (3.0, 0.001_350)] {
-            assert!((flip(x, 1.0) - p).abs() < 1e-6, "{x}");
+            assert!((flip(x, &[1.0]) - p).abs() < 1e-6, "{x}");
         }
-        assert_eq!(flip(0.0, 0.0), 0.0);
+        assert_eq!((flip(0.0, &[0.0]), flip(1.0, &[])), (0.0, 0.0));
+        assert!((flip(1.0, &[1.0, 0.0]) - 0.158_655 / 2.0).abs() < 1e-6);
     }
 
     #[test]
     fn shifts_common_to_all_classes_do_not_count() {
         let r = output(&[2, 2], &[1.0, 0.0, 0.0, 3.0]);
-        assert_eq!(margin_deviation(&r, &output(&[2, 2], &[2.0, 1.0, 5.0, 8.0]), None), 0.0);
-        assert!(margin_deviation(&r, &output(&[2, 2], &[2.0, 0.0, 0.0, 4.0]), None) > 0.5);
+        assert_eq!(margin_deviations(&r, &output(&[2, 2], &[2.0, 1.0, 5.0, 8.0]), None), [0.0, 0.0]);
+        let [small, large] = margin_deviations(&r, &output(&[2, 2], &[2.0, 0.0, 0.0, 3.5]), None)[..] else { panic!() };
+        assert!((small - 0.5).abs() < 1e-6 && (large - 1.0).abs() < 1e-6, "{small} {large}");
+        let many =
+            margin_deviations(&output(&[999, 2], &[0.0; 1998]), &output(&[999, 2], &[1.0, 0.0].repeat(999)), None);
+        assert_eq!(many, vec![1.0; KINDS]);
     }
 }

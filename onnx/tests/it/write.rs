@@ -85,6 +85,30 @@ fn data_that_another_model_reads_stay() {
 }
 
 #[test]
+fn whoever_writes_the_same_model_at_the_same_time_its_data_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.onnx");
+    let write = |external| {
+        for _ in 0..100 {
+            edited().write(&path, external).unwrap();
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| write(ExternalData::Always));
+        scope.spawn(|| write(ExternalData::Never));
+        for _ in 0..100 {
+            edited().write(&path, ExternalData::Always).unwrap();
+            // The other one may replace the model, and remove its data, between both reads of opening it.
+            let opened = (0..50).any(|_| Model::open(&path).is_ok());
+            assert!(opened);
+        }
+    });
+    let model = Model::open(&path).unwrap();
+    let own = 1 + model.external_files().len();
+    assert_eq!(names(folder.path()).len(), own);
+}
+
+#[test]
 fn a_name_of_the_content_with_another_content_is_not_touched() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.onnx");
