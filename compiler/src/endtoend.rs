@@ -27,7 +27,7 @@ use crate::report::TrainingReport;
 use crate::select::Choice;
 use crate::training::{LossKind, Training};
 use halves::in_stored_order;
-pub(crate) use ladder::{Ladder, Rung, RungKind, Taught};
+pub(crate) use ladder::{Ladder, Rung, RungKind, Taught, work};
 use tail::Tail;
 
 /// What a fit through the network leaves behind besides the generators, which the layers have adopted.

@@ -1,34 +1,27 @@
 //! The way of a model through the compiler: load, find, calibrate, search, emit, verify, report.
 
+mod choosing;
 mod planning;
 mod ready;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Instant;
 
-use adntn_fit::distill::Ended;
 use adntn_fit::runner::Loaded;
 use adntn_onnx::{ExternalData, Model, Patch, Staged};
 use adntn_passes::{Candidate, FindOptions, Rounding, Survey, find_candidates_with, round_plain};
 
 use crate::cache::{Cache, Key as Name};
-use crate::data::Samples;
-use crate::endtoend::Ladder;
 use crate::error::Error;
-use crate::goal::Timed;
 use crate::layer::Layer;
 use crate::observer::{Event, Observer};
 use crate::options::{CoreType, Options};
-use crate::report::{
-    FileReport, LayerReport, PhaseTime, Report, SCHEMA_VERSION, Settings, SkippedReport, StopReason, TrainingReport,
-};
-use crate::select::{Choice, Search, Selection, by_weight_error};
+use crate::report::{FileReport, LayerReport, PhaseTime, Report, SCHEMA_VERSION, Settings, SkippedReport, StopReason};
 use crate::settle::{Settled, settle};
 use crate::training::FitKind;
 use crate::trial::Bench;
-use crate::{certify, check, describe, endtoend, goal, layout, menu, paths, quality, recall, verify};
+use crate::{check, describe, layout, menu, paths, quality, verify};
 
 /// Compiles a model as `options` say: the report, and the model staged unless this is a dry run.
 pub(crate) fn run(options: &Options, observer: &mut dyn Observer) -> Result<(Report, Option<Staged>), Error> {
@@ -57,11 +50,6 @@ fn total(staged: &Staged) -> u64 {
     written.model_bytes + written.data_bytes
 }
 
-/// Whether a fit was ended before all samples had been seen once: its generators are little more than their starts.
-fn ended_in_first_pass(training: &TrainingReport) -> bool {
-    training.ended == Ended::Interrupted && training.steps < training.fit_samples / training.batch.max(1)
-}
-
 struct Run<'o> {
     options: &'o Options,
     observer: &'o mut dyn Observer,
@@ -77,12 +65,6 @@ struct Run<'o> {
     begun: Instant,
     since: Instant,
     phase: Option<&'static str>,
-}
-
-/// What a compilation decided for each layer.
-struct Decision {
-    selection: Selection,
-    choice: Choice,
 }
 
 impl<'o> Run<'o> {
@@ -173,7 +155,10 @@ impl Run<'_> {
         let mut effects = layers.iter().map(|_| None).collect();
         let mut data = None;
         if let Some(samples) = &samples {
-            let bench = self.of_original(Bench::new(&model, samples.held_out.clone(), &samples.yardstick))?;
+            let bench = match decision.held_out.take() {
+                Some(bench) => bench,
+                None => self.of_original(Bench::new(&model, samples.held_out.clone(), &samples.yardstick))?,
+            };
             let got = verify::outputs(&emitted, &model, &layers, &decision.choice, rest, &bench, &samples.probe()?)?;
             let verdict = bench.judge().compare(&got);
             let evidence = quality::Evidence {
@@ -201,6 +186,9 @@ impl Run<'_> {
                 self.notes.extend(menu::bond_note(layer.candidate, row.1.network.as_ref(), &own));
             }
             reports.push(row);
+        }
+        if self.options.diagram.is_some() && reports.iter().all(|(_, row)| row.network.is_none()) {
+            self.notes.push("The diagram is empty: it shows networks, and none was chosen.".into());
         }
         reports.extend(passed_over);
         reports.sort_by_key(|r: &(usize, LayerReport)| r.0);
@@ -259,136 +247,6 @@ impl Run<'_> {
                     .into(),
             );
         }
-    }
-
-    fn decide(
-        &mut self,
-        model: &Model,
-        layers: &mut [Layer<'_>],
-        samples: Option<&Samples>,
-        kept: &Patch,
-    ) -> Result<Decision, Error> {
-        self.enter("searching");
-        let name = self.model_name.and_then(|model| recall::name(model, layers, samples, self.options));
-        let kept_before = name.and_then(|name| recall::found(&self.cache, name, layers));
-        let Some(samples) = samples else {
-            let selection = match kept_before {
-                Some(selection) => selection,
-                None => self.unmeasured(layers, name)?,
-            };
-            let choice = selection.accepted.last().cloned().unwrap_or_else(|| vec![None; layers.len()]);
-            return Ok(Decision { selection, choice });
-        };
-        let mut selection = match kept_before {
-            Some(selection) => selection,
-            None => self.search(model, layers, samples, kept, name)?,
-        };
-
-        self.enter("checking on held-out samples");
-        let held_out = self.of_original(Bench::new(model, samples.held_out.clone(), &samples.yardstick))?.beside(kept);
-        // What was set aside is like the rest; of a file of its own that is not known.
-        let alike = samples.fit.as_ref().filter(|_| self.options.held_out.is_none());
-        let held_out = held_out.with_margins_of(alike, samples.fixed_batch().unwrap_or(1))?;
-        let (tolerance, delta) = (self.options.tolerance, 1.0 - self.options.confidence);
-        let tested = certify::certify(layers, &held_out, &selection.accepted, tolerance, delta)?;
-        if tested.rejected > 0
-            && tested.short_of_samples
-            && matches!(selection.stopped, StopReason::Tolerance | StopReason::Smallest)
-        {
-            selection.stopped = StopReason::Samples;
-        }
-        if tested.rejected > 0 {
-            let one = tested.rejected == 1;
-            self.notes.push(format!(
-                "{} smaller choice{} that passed on the selection samples {} given up: the held-out ones do not speak for {}.",
-                tested.rejected,
-                if one { "" } else { "s" },
-                if one { "was" } else { "were" },
-                if one { "it" } else { "them" }
-            ));
-        }
-        Ok(Decision { selection, choice: tested.choice })
-    }
-
-    /// Searches by weight errors alone, and fits what it finds.
-    fn unmeasured(&mut self, layers: &mut [Layer<'_>], name: Option<Name>) -> Result<Selection, Error> {
-        let selection = by_weight_error(layers, self.options.tolerance)?;
-        self.enter("fitting");
-        for choice in &selection.accepted {
-            for (layer, key) in layers.iter_mut().zip(choice) {
-                if let Some(key) = key {
-                    layer.fit(*key, self.options, self.observer)?;
-                }
-            }
-        }
-        if let Some(name) = name {
-            recall::keep(&self.cache, name, layers, &selection);
-        }
-        Ok(selection)
-    }
-
-    /// Searches, and keeps what it comes to under `name`.
-    fn search(
-        &mut self,
-        model: &Model,
-        layers: &mut [Layer<'_>],
-        samples: &Samples,
-        kept: &Patch,
-        name: Option<Name>,
-    ) -> Result<Selection, Error> {
-        let since = Instant::now();
-        let bench = self.of_original(Bench::new(model, samples.selection.clone(), &samples.yardstick))?.beside(kept);
-        let each = since.elapsed().as_secs_f64() / samples.selection.samples().max(1) as f64;
-        let afterwards = goal::RUNS_AFTERWARDS * each * samples.held_out.samples() as f64;
-        let bench = bench.with_margins_of(samples.fit.as_ref(), samples.fixed_batch().unwrap_or(1))?;
-        let ladder = Ladder::new(model, layers, samples, self.options)?;
-        let (options, losses) = (self.options, BTreeMap::new());
-        let candidates: Vec<&Candidate> = layers.iter().map(|layer| layer.candidate).collect();
-        let enough =
-            options.max_size.map(|most| goal::bytes_for_layers(model.size_bytes(), &candidates, most).unwrap_or(0));
-        let mut timed = Timed::new(self.observer, self.begun, options.time, afterwards);
-        let mut search = Search { layers: &mut *layers, bench: &bench, options, observer: &mut timed, losses, enough };
-        let mut selection = search.run(ladder)?;
-        if timed.is_up && selection.stopped == StopReason::Interrupted {
-            selection.stopped = StopReason::Time;
-        }
-        if let Some(name) = name.filter(|_| !timed.was_ended) {
-            recall::keep(&self.cache, name, layers, &selection);
-        }
-        Ok(selection)
-    }
-
-    /// Fits the generators that the options ask for through the network.
-    fn train(
-        &mut self,
-        model: &Model,
-        layers: &mut [Layer<'_>],
-        samples: Option<&Samples>,
-    ) -> Result<(Decision, Option<TrainingReport>, Patch), Error> {
-        self.enter("training");
-        let samples = samples.ok_or_else(|| {
-            let input = self.options.input.display();
-            Error::Usage(match (&self.obstacle, &self.options.calibration) {
-                (Some(obstacle), _) => format!(
-                    "{input}: an end-to-end fit needs a model that can be run, and this one could not be run ({obstacle}): fit \
-                     it layer by layer"
-                ),
-                (None, Some(_)) => format!(
-                    "{input}: an end-to-end fit needs an output that can be compared with the original's, and there is none: \
-                     fit it layer by layer, or choose a measure with --metric"
-                ),
-                (None, None) => "an end-to-end fit needs samples to train on: give --calibration".into(),
-            })
-        })?;
-        let outcome = endtoend::fit(model, layers, samples, self.options, self.observer)?;
-        if outcome.report.as_ref().is_some_and(ended_in_first_pass) {
-            return Err(Error::Interrupted);
-        }
-        self.notes.extend(outcome.notes);
-        let stopped = if layers.iter().all(|l| !l.has_gain()) { StopReason::NoGain } else { StopReason::Given };
-        let accepted = vec![outcome.choice.clone()];
-        let decision = Decision { selection: Selection { accepted, stopped }, choice: outcome.choice };
-        Ok((decision, outcome.report, outcome.patch))
     }
 
     /// The settings of a layer.

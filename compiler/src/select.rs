@@ -60,6 +60,8 @@ pub(crate) struct Search<'s, 'a, 'm> {
     pub(crate) losses: BTreeMap<Choice, f64>,
     /// Bytes of all layers at which the search is at its goal, if it has one.
     pub(crate) enough: Option<u64>,
+    /// Whether each of the final tests takes long.
+    pub(crate) are_tests_long: bool,
 }
 
 /// What a trial came to.
@@ -99,7 +101,7 @@ impl Search<'_, '_, '_> {
             accepted = first.map(|first| accepted.split_off(first)).unwrap_or_default();
             accepted.truncate(1);
         }
-        if trained {
+        if trained || self.are_tests_long {
             accepted = self.spaced(accepted);
         }
         Ok(Selection { accepted: thinned(accepted), stopped })

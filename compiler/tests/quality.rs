@@ -115,6 +115,17 @@ fn softmax_is_evidence_and_the_error_is_told_beside_it() {
 }
 
 #[test]
+fn a_threshold_without_decisions_is_told_and_confidence_is_no_certainty() {
+    let dir = tempfile::tempdir().unwrap();
+    ends_with(dir.path(), vec![node("Softmax", "softmax", &["y"], "p")], &[("p", FLOAT)]);
+    samples(dir.path(), "x.npy", 128);
+    let more = ["--threshold", "0.3", "--confidence", "99.99999%"];
+    let output = run(dir.path(), &[&["in.onnx", "out.onnx", "-c", "x.npy", "-t", "50%"], &more[..]].concat());
+    let text = stderr(&output);
+    assert!(text.contains("--threshold changes nothing") && text.contains("99.99999% confidence"), "{text}");
+}
+
+#[test]
 fn labels_are_judged_by_class_and_told_with_the_agreement() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), "in.onnx", |_| {});

@@ -58,7 +58,10 @@ fn figures(output: &OutputReport) -> String {
 
 fn claim(quality: &QualityReport, tolerance: f64) -> String {
     let (lost, tolerance) = (percent(quality.loss.clamp(0.0, 1.0)), percent(tolerance));
-    let confidence = format!("{}% confidence", (quality.confidence * 1e4).round() / 1e2);
+    // Never rounded to certainty.
+    let rounded = (quality.confidence * 1e4).round() / 1e2;
+    let confidence = if rounded < 100.0 { rounded } else { quality.confidence * 1e2 };
+    let confidence = format!("{confidence}% confidence");
     let samples = match quality.samples {
         1 => "1 held-out sample".to_owned(),
         n => format!("{} held-out samples", super::text::count(n as u64)),

@@ -327,7 +327,7 @@ impl<'l> Ladder<'l> {
 }
 
 /// Work of a step for each sample, trained from layer `first` on: forward, and twice as much backward.
-fn work(layers: &[Layer<'_>], first: usize, samples: usize) -> f64 {
+pub(crate) fn work(layers: &[Layer<'_>], first: usize, samples: usize) -> f64 {
     let candidates: Vec<_> = layers.iter().map(|layer| layer.candidate).collect();
     let counted = samples_for_statistics(&candidates, samples).max(1) as f64;
     let products = layers.iter().skip(first).map(|layer| {

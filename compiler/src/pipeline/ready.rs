@@ -104,6 +104,9 @@ impl Run<'_> {
                 samples.yardstick = Yardstick::choose(model, &outputs, &stand_ins, count, labelled, self.options)?;
                 samples.check_labels(&outputs)?;
                 self.note_outputs(&samples.yardstick);
+                if self.options.threshold.is_some() && !samples.yardstick.judges(Metric::Decisions) {
+                    self.notes.push("--threshold changes nothing: no output is judged by its decisions.".into());
+                }
                 if !labelled && samples.selection.labels().is_some() && !samples.held_out.is_synthetic() {
                     self.notes.push(
                         "The held-out samples have no labels, so no output was judged by its classes: give \

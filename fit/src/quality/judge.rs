@@ -30,7 +30,9 @@ const GUARD: f64 = 0.5;
 
 /// Most of what is lost is lost on the few samples with small margins, of which a small set may hold none. So many samples make
 /// an estimate by margins twice as large (`bench/run promise` shows what it takes).
-const UNSEEN: f64 = 128.0;
+const UNSEEN: f64 = 192.0;
+/// What margins let expect counts as much as so many samples with that loss: one that is lost among 64 says little by itself.
+const COUNTED: f64 = 64.0;
 
 /// The original's outputs on some samples, and how they are compared.
 #[derive(Debug, Clone)]
@@ -114,13 +116,16 @@ impl Verdict {
         self.worst(|c| c.losses.as_ref().map_or(0.0, Losses::deviation))
     }
 
-    /// A cautious estimate of the loss on further samples, for choosing: no less than what was observed and what the margins
-    /// let expect, the more so the fewer they are, with a standard error added to losses that have none.
+    /// A cautious estimate of the loss on further samples, for choosing: no less than what was observed, drawn towards what the
+    /// margins let expect, and than what these let expect, the more so the fewer they are; with a standard error added to losses
+    /// that have none.
     #[must_use]
     pub fn cautious(&self) -> f64 {
         self.worst(|c| match (&c.losses, c.expected) {
             (Some(losses), Some(expected)) => {
-                losses.mean().max(expected.loss * (1.0 + UNSEEN / expected.samples.max(1) as f64))
+                let (n, unseen) = (losses.samples() as f64, UNSEEN / expected.samples.max(1) as f64);
+                let observed = (n * losses.mean() + COUNTED * expected.loss) / (n + COUNTED);
+                observed.max(expected.loss * (1.0 + unseen))
             }
             (Some(losses), None) => losses.mean() + losses.deviation(),
             (None, _) => 0.0,
