@@ -1,4 +1,5 @@
-//! Names the sources, manifests, profile and target that a build is made of, so that a cache never takes what another state of the compiler has left for its own.
+//! Names the sources, manifests, profile and target that a build is made of, so that a cache never takes what another state of the
+//! compiler has left for its own.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};

@@ -190,7 +190,7 @@ impl Grid {
         if self.is_transposed { column * self.rows + row } else { row * self.columns + column }
     }
 
-    /// The scale at every position in storage, one entry a block.
+    /// The scales of the blocks as float32 numbers.
     pub(crate) fn wide_scales(&self) -> Vec<f32> {
         self.scales.iter().map(|scale| scale.to_f32()).collect()
     }
