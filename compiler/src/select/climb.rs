@@ -40,6 +40,9 @@ const WORTH: f64 = 0.03;
 const CAUTION: f64 = 0.7;
 /// A rung has at most this share of the bytes of the one before.
 const GAIN: f64 = 0.97;
+/// What loses more before it is trained is not tried for all heavy layers together: a short training does not bring it back, and one
+/// layer at a time does better.
+const FAR: f64 = 0.5;
 /// What loses at most this multiple of the tolerance after a short training is trained on, once.
 const NEAR: f64 = 1.6;
 
@@ -124,6 +127,10 @@ impl Search<'_, '_, '_> {
             let Some(first) = (0..choice.len()).find(|&i| choice[i] != at[i]) else { continue };
             if self.bytes(&choice) as f64 > GAIN * self.bytes(&at) as f64 {
                 stuck.extend(movable);
+                continue;
+            }
+            if movable.len() > 1 && self.measure(&choice)?.loss() > FAR {
+                together = false;
                 continue;
             }
             match self.rung_or_longer(ladder, &choice, Rung { first, kind: RungKind::Onward }, accepted.last())? {
