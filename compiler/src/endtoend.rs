@@ -4,13 +4,14 @@ mod halves;
 mod ladder;
 mod recipe;
 mod tail;
+mod watch;
 
 use std::collections::BTreeMap;
 
 use adntn_families::Replacement;
 use adntn_fit::distill::{
-    Budget, Control, Extent, Identity, Loss, Objective, Part, Places, Problem, Progress, Samples, Settings, State,
-    Student, Trained, check, train,
+    Budget, Extent, Identity, Loss, Objective, Part, Places, Problem, Samples, Settings, State, Student, Trained,
+    check, train,
 };
 use adntn_fit::runner::Loaded;
 use adntn_onnx::{Model, Patch};
@@ -29,6 +30,7 @@ use crate::training::{LossKind, Training};
 use halves::in_stored_order;
 pub(crate) use ladder::{Ladder, Rung, RungKind, Taught, work};
 use tail::Tail;
+use watch::Watch;
 
 /// What a fit through the network leaves behind besides the generators, which the layers have adopted.
 pub(crate) struct Outcome {
@@ -379,41 +381,5 @@ impl Fit<'_, '_> {
             }
         }
         Ok(patch)
-    }
-}
-
-/// Passes news on, and keeps checkpoints.
-struct Watch<'w> {
-    observer: &'w mut dyn Observer,
-    checkpoint: Option<(&'w std::path::Path, &'w Identity)>,
-    /// The quality that is wanted and the loss that is allowed; a fit that is far from it is ended.
-    least: Option<(f64, f64)>,
-    hopeless: bool,
-}
-
-/// Share of its steps after which a fit is looked at for whether it gets anywhere, and what it may then lose beyond what is
-/// allowed: a multiple of that, or so much at least.
-const LOOKED_AT: f64 = 0.35;
-const STILL_LOST: f64 = 3.0;
-const STILL_LOST_AT_LEAST: f64 = 0.02;
-
-impl Control for Watch<'_> {
-    fn progress(&mut self, progress: &Progress) {
-        if let Some((wanted, loss)) = self.least {
-            let looked_at = progress.step as f64 >= LOOKED_AT * progress.steps as f64 && progress.epoch > 1;
-            self.hopeless |= looked_at && progress.best.quality < wanted - (STILL_LOST * loss).max(STILL_LOST_AT_LEAST);
-        }
-        self.observer.event(Event::Train(*progress));
-    }
-
-    fn stop(&mut self) -> bool {
-        self.hopeless || self.observer.stop()
-    }
-
-    fn checkpoint(&mut self, state: &State) -> Result<(), adntn_fit::Error> {
-        match self.checkpoint {
-            Some((path, identity)) => state.save(path, identity),
-            None => Ok(()),
-        }
     }
 }

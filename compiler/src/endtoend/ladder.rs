@@ -7,10 +7,11 @@ use adntn_fit::quality::student;
 use adntn_onnx::{Model, Patch};
 use adntn_passes::LayerKind;
 
+use super::Fit;
 use super::halves::in_halves;
 use super::recipe;
 use super::tail::{self, Tail};
-use super::{Fit, Watch};
+use super::watch::Watch;
 use crate::calibrate::samples_for_statistics;
 use crate::data;
 use crate::error::Error;
