@@ -14,8 +14,9 @@ use crate::metric::Yardstick;
 /// Outputs on made-up inputs must agree to this relative error (20 dB), since their top classes mean little.
 const SYNTHETIC_ERROR: f64 = 0.1;
 
-/// Margins enough for an estimate of what is lost.
+/// Margins enough for an estimate of what is lost, and bytes that the outputs may take which they are read off.
 const MARGINS: usize = 1000;
+const MARGIN_BYTES: usize = 64 << 20;
 
 /// Runs variants of a model on fixed samples and compares their outputs with the original's.
 pub(crate) struct Bench<'a> {
@@ -38,7 +39,9 @@ impl<'a> Bench<'a> {
     pub(crate) fn with_margins_of(self, more: Option<&Dataset>, block: usize) -> Result<Self, Error> {
         let wanted = MARGINS.saturating_sub(self.data.samples());
         let Some(more) = more.filter(|_| wanted > 0 && !self.is_synthetic()) else { return Ok(self) };
-        let count = wanted.min(more.samples()) / block.max(1) * block.max(1);
+        let bytes: usize = self.judge.reference().iter().map(|output| size_of_val(&*output.values)).sum();
+        let room = MARGIN_BYTES / (bytes / self.data.samples().max(1)).max(1);
+        let count = wanted.min(more.samples()).min(room) / block.max(1) * block.max(1);
         if count == 0 {
             return Ok(self);
         }
