@@ -36,7 +36,7 @@ enum Collected {
 
 /// Takes the rows that enter candidates.
 trait Collector {
-    /// Whether rows of this candidate would change anything; if not, there are so many of them.
+    /// Whether rows of this candidate are to be read; where not, that there are `count` of them is all that is noted.
     fn wants(&mut self, candidate: usize, count: usize) -> bool;
     fn add(&mut self, candidate: usize, rows: &[f32]);
 }

@@ -288,8 +288,8 @@ impl Search<'_, '_, '_> {
         kept
     }
 
-    /// Without those that save little over the one before, the last one kept: where there are samples to train on, each test takes
-    /// long, and what was trained is far below all others.
+    /// Without those that save little over the one before, the last one kept: for where each test takes long, or what was trained is
+    /// far below all others.
     fn spaced(&self, accepted: Vec<Choice>) -> Vec<Choice> {
         let mut kept: Vec<Choice> = Vec::new();
         let last = accepted.len().saturating_sub(1);

@@ -96,7 +96,7 @@ impl Patches {
     fn append_rows(&self, x: &Output, features: usize, rows: &mut Vec<f32>) -> Option<()> {
         let [samples, channels, extents @ ..] = x.shape.as_slice() else { return None };
         let kernel_size: usize = self.kernel.iter().product();
-        if extents.len() != self.kernel.len() || channels * kernel_size != features || kernel_size == 0 {
+        if channels * kernel_size != features {
             return None;
         }
         let (before, outputs) = self.geometry(extents)?;
@@ -137,6 +137,9 @@ impl Patches {
     /// Padding before each dimension and the number of output positions.
     fn geometry(&self, extents: &[usize]) -> Option<(Vec<usize>, Vec<usize>)> {
         let rank = extents.len();
+        if self.kernel.len() != rank || self.kernel.contains(&0) {
+            return None;
+        }
         if self.strides.len() != rank || self.dilations.len() != rank || self.strides.contains(&0) {
             return None;
         }
@@ -234,6 +237,12 @@ mod tests {
             let padding = Padding::Same { upper: true };
             let patches = Patches { kernel: vec![4], strides: vec![1], dilations: vec![1], padding };
             counted(&Unfold::Patches(patches), &ramp(&[2, 3, extent]), 12);
+        }
+        // What does not fit has none.
+        for kernel in [vec![0], vec![2, 2]] {
+            let patches =
+                Patches { kernel, strides: vec![1], dilations: vec![1], padding: Padding::Same { upper: true } };
+            assert_eq!(Unfold::Patches(patches).count_rows(&ramp(&[2, 3, 5]), 12), 0);
         }
     }
 }

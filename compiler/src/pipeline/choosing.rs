@@ -28,7 +28,7 @@ pub(super) struct Decision<'m> {
     pub(super) held_out: Option<Bench<'m>>,
 }
 
-/// Work of a run over the held-out samples from which on the final test is given few choices: half a minute or so on two cores.
+/// Work of a run over the held-out samples from which on the final test is given few choices: some seconds on two cores.
 const LONG: f64 = 3e12;
 
 /// Whether a fit was ended before all samples had been seen once: its generators are little more than their starts.
