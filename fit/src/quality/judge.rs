@@ -215,7 +215,8 @@ impl Judge {
             }
             _ => Losses::Counts { lost: whole, n },
         });
-        let deviations = margin_deviations(reference, got, rule.class_axis);
+        let margins = before.margin.len() + others.map_or(0, |others| others.margin.len());
+        let deviations = margin_deviations(reference, got, rule.class_axis, margins);
         let (mut loss, mut samples) = (0.0, 0);
         let all = [(Some(before), labels), (others, self.other_labels.as_deref())];
         for (tops, labels) in all.into_iter().filter_map(|(tops, labels)| Some((tops?, labels))) {

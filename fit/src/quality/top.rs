@@ -4,8 +4,10 @@ use statrs::function::erf::erfc;
 
 use crate::runner::Output;
 
-/// Most deviations that positions are told apart by.
+/// Most deviations that positions are told apart by, and flips that are worked out of them: a segmentation has millions of margins,
+/// of which fewer kinds say as much.
 const KINDS: usize = 32;
+const FLIPS: usize = 1 << 22;
 
 /// Index of the largest score, and of the second largest, at every position of every sample; the first one on a tie. The class
 /// axis is `axis`, or the last one; the samples lie on the first. A single axis is one score a sample, so always class 0.
@@ -54,9 +56,9 @@ pub(super) fn tops(output: &Output, axis: Option<usize>) -> Tops {
 }
 
 /// How much the differences of two scores of `got` stray from what the original's were, a standard deviation each for up to
-/// [`KINDS`] kinds of positions that are as many: the quantiles of twice the mean squared error of a position's scores, since some
+/// [`KINDS`] kinds of positions that are as many, fewer for so many `margins` that flips would be beyond [`FLIPS`]: the quantiles of twice the mean squared error of a position's scores, since some
 /// samples stray much further than others. A shift common to all scores of a position changes no ranking, so it is left out.
-pub(super) fn margin_deviations(reference: &Output, got: &Output, axis: Option<usize>) -> Vec<f64> {
+pub(super) fn margin_deviations(reference: &Output, got: &Output, axis: Option<usize>, margins: usize) -> Vec<f64> {
     let shape = &reference.shape;
     let axis = axis.filter(|&a| a > 0 && a < shape.len()).unwrap_or(shape.len().saturating_sub(1));
     let classes = shape.get(axis).copied().unwrap_or(1);
@@ -75,7 +77,7 @@ pub(super) fn margin_deviations(reference: &Output, got: &Output, axis: Option<u
         }
     }
     squares.sort_unstable_by(f64::total_cmp);
-    let kinds = KINDS.min(squares.len());
+    let kinds = (FLIPS / margins.max(1)).clamp(1, KINDS).min(squares.len());
     let of = |k: usize| &squares[k * squares.len() / kinds..(k + 1) * squares.len() / kinds];
     (0..kinds).map(|k| (of(k).iter().sum::<f64>() / of(k).len() as f64).sqrt()).collect()
 }
@@ -118,11 +120,14 @@ mod tests {
     #[test]
     fn shifts_common_to_all_classes_do_not_count() {
         let r = output(&[2, 2], &[1.0, 0.0, 0.0, 3.0]);
-        assert_eq!(margin_deviations(&r, &output(&[2, 2], &[2.0, 1.0, 5.0, 8.0]), None), [0.0, 0.0]);
-        let [small, large] = margin_deviations(&r, &output(&[2, 2], &[2.0, 0.0, 0.0, 3.5]), None)[..] else { panic!() };
+        assert_eq!(margin_deviations(&r, &output(&[2, 2], &[2.0, 1.0, 5.0, 8.0]), None, 2), [0.0, 0.0]);
+        let changed = output(&[2, 2], &[2.0, 0.0, 0.0, 3.5]);
+        let [small, large] = margin_deviations(&r, &changed, None, 2)[..] else { panic!() };
         assert!((small - 0.5).abs() < 1e-6 && (large - 1.0).abs() < 1e-6, "{small} {large}");
-        let many =
-            margin_deviations(&output(&[999, 2], &[0.0; 1998]), &output(&[999, 2], &[1.0, 0.0].repeat(999)), None);
-        assert_eq!(many, vec![1.0; KINDS]);
+        let many = |margins| {
+            let (zeros, ones) = (output(&[999, 2], &[0.0; 1998]), output(&[999, 2], &[1.0, 0.0].repeat(999)));
+            margin_deviations(&zeros, &ones, None, margins)
+        };
+        assert_eq!((many(999), many(1 << 40)), (vec![1.0; KINDS], vec![1.0]));
     }
 }
